@@ -1,0 +1,9 @@
+//! Reeve's storage engine.
+
+pub mod btree;
+pub mod command;
+pub mod disk;
+pub mod lease;
+pub mod mvcc;
+pub mod pages;
+pub mod wal;

@@ -1,0 +1,179 @@
+//! Committed entries on their way into the store.
+//!
+//! Entries are applied in order. What a batch changes becomes visible together, and only then are its answers given.
+//! An entry may take many slices (a delete of millions of keys); while it is under way the root is not published.
+
+use crate::NodeError;
+use reeve_engine::btree::Store;
+use reeve_engine::command::{Refusal, RequestId};
+use reeve_engine::mvcc::{Answer, Applied, Applier, ApplyTask, Budget, Events, Step};
+use reeve_engine::pages::{PageFault, Stop};
+use reeve_raft::{Entry, EntryKind};
+use std::collections::VecDeque;
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// Whose command it was.
+    pub request: RequestId,
+    /// What it did, or why it was refused.
+    pub outcome: Result<Applied, Refusal>,
+}
+
+/// Why applying has paused.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Pause {
+    /// Nothing is left to apply.
+    Idle,
+    /// The budget is spent.
+    Budget,
+    /// These pages are needed first.
+    Pages(Vec<PageFault>),
+}
+
+/// Applies entries to a store.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    entries: VecDeque<Entry>,
+    current: Option<ApplyTask>,
+    applier: Applier,
+    /// Answers that wait for the root to be published.
+    unpublished: Vec<Answered>,
+    /// The store differs from the published root.
+    dirty: bool,
+    /// The member part of the request ids that are answered here.
+    nonce: u64,
+}
+
+impl Pipeline {
+    pub(crate) fn new(applier: Applier, nonce: u64) -> Self {
+        Pipeline {
+            entries: VecDeque::new(),
+            current: None,
+            applier,
+            unpublished: Vec::new(),
+            dirty: false,
+            nonce,
+        }
+    }
+
+    pub(crate) fn applier(&self) -> &Applier {
+        &self.applier
+    }
+
+    /// Queues committed entries.
+    pub(crate) fn queue(&mut self, entries: impl Iterator<Item = Entry>) {
+        self.entries.extend(entries);
+    }
+
+    /// Whether an entry has begun and not ended: the store must not be published, nor changed by anything else.
+    pub(crate) fn is_inside_entry(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Applies entries until the budget is spent. `configuration` is called with each change of the members.
+    pub(crate) fn run(
+        &mut self,
+        store: &mut Store,
+        budget: &mut Budget,
+        events: &mut Events,
+        mut configuration: impl FnMut(&Entry),
+    ) -> Result<Pause, NodeError> {
+        loop {
+            if self.current.is_none() {
+                let Some(entry) = self.entries.pop_front() else {
+                    return Ok(Pause::Idle);
+                };
+                match entry.kind {
+                    EntryKind::Command => self.current = Some(self.task(&entry)?),
+                    EntryKind::Empty => self.skip(&entry),
+                    EntryKind::Configuration => {
+                        configuration(&entry);
+                        self.skip(&entry);
+                    }
+                }
+                continue;
+            }
+            if !budget.take() {
+                return Ok(Pause::Budget);
+            }
+            if let Some(pause) = self.step(store, budget, events)? {
+                return Ok(pause);
+            }
+        }
+    }
+
+    fn task(&self, entry: &Entry) -> Result<ApplyTask, NodeError> {
+        let index = entry.index;
+        let task = ApplyTask::new(index, entry.term, &entry.data, Answer::Wanted);
+        task.map_err(|source| NodeError::Entry { index, source })
+    }
+
+    fn skip(&mut self, entry: &Entry) {
+        self.applier.skip(entry.index, entry.term);
+        self.dirty = true;
+    }
+
+    fn step(
+        &mut self,
+        store: &mut Store,
+        budget: &mut Budget,
+        events: &mut Events,
+    ) -> Result<Option<Pause>, NodeError> {
+        let Some(task) = &mut self.current else {
+            unreachable!("the caller has seen a task");
+        };
+        let outcome = match task.step(&mut self.applier, store, budget, events) {
+            Ok(Step::Yield) => return Ok(Some(Pause::Budget)),
+            Ok(Step::Done(applied)) => Ok(applied),
+            Ok(Step::Refused(refusal)) => Err(refusal),
+            Err(Stop::NeedPages(faults)) => return Ok(Some(Pause::Pages(faults))),
+            Err(stop) => return Err(NodeError::from_stop(stop)),
+        };
+        let request = task.request();
+        self.current = None;
+        self.dirty = true;
+        if request.member == self.nonce
+            || matches!(
+                outcome,
+                Ok(Applied::LeaseGranted { .. } | Applied::LeaseRevoked { .. })
+            )
+        {
+            self.unpublished.push(Answered { request, outcome });
+        }
+        Ok(None)
+    }
+
+    /// Publishes what has been applied, if an entry has ended since the last time and none is under way. True if it has.
+    pub(crate) fn publish(
+        &mut self,
+        store: &mut Store,
+    ) -> Result<Option<Vec<PageFault>>, NodeError> {
+        if !self.dirty || self.is_inside_entry() {
+            return Ok(None);
+        }
+        match self.applier.save(store) {
+            Ok(()) => {}
+            Err(Stop::NeedPages(faults)) => return Ok(Some(faults)),
+            Err(stop) => return Err(NodeError::from_stop(stop)),
+        }
+        store.publish();
+        self.dirty = false;
+        Ok(None)
+    }
+
+    /// Whether the store holds finished entries that are not published.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Takes the answers that may be given. Empty while the root is not published.
+    pub(crate) fn take_answers(&mut self) -> std::vec::Drain<'_, Answered> {
+        let all = if self.dirty {
+            0
+        } else {
+            self.unpublished.len()
+        };
+        self.unpublished.drain(..all)
+    }
+}

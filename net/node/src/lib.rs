@@ -1,0 +1,45 @@
+//! One Reeve member without its network: Raft, log, tree and leases wired together.
+//!
+//! Deterministic: time, disk completions, messages and requests reach it as values, so the same code runs in the server
+//! and under the simulator. The host calls [`Node::turn`] whenever something may have happened, and gets out of it what
+//! may now be told to clients.
+
+mod apply;
+mod error;
+mod housekeeping;
+pub mod identity;
+mod node;
+mod recovery;
+mod writes;
+
+pub use apply::Answered;
+pub use error::NodeError;
+pub use node::{Node, Published, Status, Turn};
+pub use recovery::Started;
+
+/// Settings of a node. All members of a cluster should have the same, but for their ids, seed and nonce.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// This member; not 0.
+    pub member_id: u64,
+    /// The voters of a cluster that begins now. A log that exists knows better.
+    pub voters: Vec<u64>,
+    /// Ticks without a leader before an election.
+    pub election_ticks: u32,
+    /// The same in milliseconds; leases live on for so long when leadership changes.
+    pub election_ms: u64,
+    /// Whether a candidate first asks if it could win.
+    pub pre_vote: bool,
+    /// The least time to live of a lease in seconds.
+    pub minimum_lease_ttl: i64,
+    /// After so many milliseconds the revoke of a lease is proposed again.
+    pub lease_retry_ms: u64,
+    /// Bytes of log entries that stay in memory after they are applied.
+    pub log_cache_bytes: usize,
+    /// The member part of the ids of requests made here: the member mixed with a number drawn at this start.
+    pub request_nonce: u64,
+    /// Seed of the election timeouts.
+    pub seed: u64,
+    /// A value that no earlier start of this member had.
+    pub incarnation: u64,
+}

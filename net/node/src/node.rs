@@ -1,0 +1,438 @@
+//! The node: one turn of it takes what has arrived and gives out what has become of it.
+
+use crate::apply::{Answered, Pause, Pipeline};
+use crate::housekeeping::Housekeeping;
+use crate::recovery::consensus_entry;
+use crate::writes::Writes;
+use crate::{NodeError, NodeOptions};
+use bytes::Bytes;
+use reeve_engine::btree::{Reader, Store};
+use reeve_engine::command::{Body, Encoder, Header, LeaseRevoke};
+use reeve_engine::disk::{Completion, Disk};
+use reeve_engine::lease::{Lessor, Renewal};
+use reeve_engine::mvcc::{Applied, Budget, Events, State};
+use reeve_engine::pages::PageFault;
+use reeve_engine::wal::{
+    Entry as LogEntry, Event as LogEvent, HardState as LogHardState, Lookup, Record, Ticket, Wal,
+};
+use reeve_raft::{LogReadPurpose, Output, ProposeError, Raft, Role};
+
+/// Records that one turn applies before others have their turn.
+const APPLY_BUDGET: u32 = 4096;
+
+/// Revokes of leases that have run out, proposed in one pass (etcd's number).
+const EXPIRED_IN_A_PASS: usize = 500;
+
+/// Milliseconds between two looks at the leases (etcd's number).
+const LEASE_PASS_MS: u64 = 500;
+
+/// What happened in the history between two published roots.
+#[derive(Debug)]
+pub struct Published {
+    /// The revision before.
+    pub after_revision: i64,
+    /// The revision now.
+    pub revision: i64,
+    /// The events in between. Empty unless the host has asked for events.
+    pub events: Events,
+}
+
+/// What a turn gives out. The host keeps one and passes it each time; what it has not taken stays.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// Answers that may leave now: what they speak of is durable on a quorum, applied and published.
+    pub answers: Vec<Answered>,
+    /// Roots that were published, oldest first; only those that changed the history.
+    pub published: Vec<Published>,
+    /// Pages that must be brought in before applying goes on. Call [`Node::pages_arrived`] then.
+    pub faults: Vec<PageFault>,
+    /// Something is left to do that waits for nothing: take another turn soon.
+    pub work_left: bool,
+    /// Lines for the operator.
+    pub notices: Vec<String>,
+}
+
+/// One member. See the crate.
+#[derive(Debug)]
+pub struct Node<D> {
+    pub(crate) options: NodeOptions,
+    pub(crate) disk: D,
+    pub(crate) raft: Raft,
+    pub(crate) wal: Wal,
+    pub(crate) store: Store,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) lessor: Lessor,
+    pub(crate) housekeeping: Housekeeping,
+    writes: Writes,
+    output: Output,
+    completions: Vec<Completion>,
+    events: Events,
+    keep_events: bool,
+    published_revision: i64,
+    pub(crate) waits_for_pages: bool,
+    encoder: Encoder,
+    next_lease_pass_ms: u64,
+    expired: Vec<i64>,
+    /// Entries that are being read back, and for whom.
+    log_reads: Vec<(Ticket, LogReadPurpose)>,
+}
+
+impl<D: Disk> Node<D> {
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn assemble(
+        options: NodeOptions,
+        disk: D,
+        raft: Raft,
+        wal: Wal,
+        store: Store,
+        pipeline: Pipeline,
+        lessor: Lessor,
+        housekeeping: Housekeeping,
+    ) -> Self {
+        let published_revision = pipeline.applier().state().revision;
+        Node {
+            options,
+            disk,
+            raft,
+            wal,
+            store,
+            pipeline,
+            lessor,
+            housekeeping,
+            writes: Writes::default(),
+            output: Output::default(),
+            completions: Vec::new(),
+            events: Events::new(),
+            keep_events: false,
+            published_revision,
+            waits_for_pages: false,
+            encoder: Encoder::new(),
+            next_lease_pass_ms: 0,
+            expired: Vec::new(),
+            log_reads: Vec::new(),
+        }
+    }
+
+    /// The disk, for a host that waits for its completions.
+    pub fn disk(&self) -> &D {
+        &self.disk
+    }
+
+    /// A read side for one more reactor.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        self.store.reader()
+    }
+
+    /// Where the common history stands, unpublished entries included.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.pipeline.applier().state()
+    }
+
+    /// Whether somebody wants the events of the roots to come.
+    pub fn keep_events(&mut self, keep: bool) {
+        self.keep_events = keep;
+    }
+
+    /// Proposes an encoded command. Its answer comes out of a later turn, under its request id.
+    ///
+    /// # Errors
+    /// The core does not take it; nothing of it is in the log.
+    pub fn propose(&mut self, command: Bytes) -> Result<(), ProposeError> {
+        self.raft.propose(command).map(|_| ())
+    }
+
+    /// One heartbeat interval has passed.
+    pub fn tick(&mut self) {
+        self.raft.tick();
+    }
+
+    /// The pages that the last turn asked for are there.
+    pub fn pages_arrived(&mut self) {
+        self.waits_for_pages = false;
+    }
+
+    /// Keeps a lease alive.
+    pub fn renew_lease(&mut self, id: i64, now_ms: u64) -> Renewal {
+        self.lessor.renew(id, now_ms)
+    }
+
+    /// The leases, as this member knows them.
+    #[must_use]
+    pub fn lessor(&self) -> &Lessor {
+        &self.lessor
+    }
+
+    /// Does what can be done now. `now_ms` is a clock that never goes back.
+    ///
+    /// # Errors
+    /// [`NodeError`]: the node must not be used any more.
+    pub fn turn(&mut self, now_ms: u64, turn: &mut Turn) -> Result<(), NodeError> {
+        turn.work_left = false;
+        self.collect_completions(turn)?;
+        self.expire_leases(now_ms)?;
+        self.exchange(now_ms)?;
+        self.apply(now_ms, turn)?;
+        // What has been applied may let the core go on, and what it then wants written should not wait.
+        self.exchange(now_ms)?;
+        self.housekeep(turn)?;
+        self.wal.pump(&mut self.disk)?;
+        Ok(())
+    }
+
+    /// Takes what the disk has finished.
+    fn collect_completions(&mut self, turn: &mut Turn) -> Result<(), NodeError> {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.disk.reap(&mut completions);
+        for completion in completions.drain(..) {
+            if self.wal.owns(completion.token) {
+                let event = self.wal.on_completion(&mut self.disk, completion)?;
+                if let Some(LogEvent::Read { ticket, entries }) = event {
+                    self.read_back(ticket, entries?)?;
+                }
+            } else {
+                self.housekeeping.on_completion(completion, turn);
+            }
+        }
+        self.completions = completions;
+        if let Some(number) = self.writes.take_durable(self.wal.durable_position()) {
+            self.raft.persisted(number);
+        }
+        Ok(())
+    }
+
+    /// Carries out what the core wants, until it wants nothing more.
+    fn exchange(&mut self, now_ms: u64) -> Result<(), NodeError> {
+        loop {
+            self.raft.drain(&mut self.output);
+            if self.output.is_empty() {
+                return Ok(());
+            }
+            self.write()?;
+            self.pipeline.queue(self.output.committed.drain(..));
+            self.start_log_reads()?;
+            if let Some(leadership) = self.output.leadership {
+                match leadership.role {
+                    Role::Leader if !self.lessor.is_primary() => {
+                        self.lessor.promote(self.options.election_ms, now_ms);
+                    }
+                    Role::Leader => {}
+                    _ => self.lessor.demote(),
+                }
+            }
+        }
+    }
+
+    /// Finds the entries that the core no longer has in memory.
+    fn start_log_reads(&mut self) -> Result<(), NodeError> {
+        for read in std::mem::take(&mut self.output.log_reads) {
+            let (from, to) = (read.first, read.last + 1);
+            let bytes = usize::try_from(read.max_bytes).unwrap_or(usize::MAX);
+            match self.wal.entries(from, to, bytes) {
+                Lookup::Ready(entries) => self.hand_back(read.purpose, entries)?,
+                Lookup::OnDisk => {
+                    let ticket = self.wal.read(&mut self.disk, from, to, bytes)?;
+                    self.log_reads.push((ticket, read.purpose));
+                }
+                Lookup::Truncated => self.raft.entries_unavailable(read.purpose),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_back(&mut self, ticket: Ticket, entries: Vec<LogEntry>) -> Result<(), NodeError> {
+        let place = self.log_reads.iter().position(|(open, _)| *open == ticket);
+        let Some(place) = place else {
+            return Ok(());
+        };
+        let (_, purpose) = self.log_reads.swap_remove(place);
+        self.hand_back(purpose, entries)
+    }
+
+    fn hand_back(
+        &mut self,
+        purpose: LogReadPurpose,
+        entries: Vec<LogEntry>,
+    ) -> Result<(), NodeError> {
+        let entries: Result<Vec<_>, _> = entries.into_iter().map(consensus_entry).collect();
+        Ok(self.raft.entries_read(purpose, entries?)?)
+    }
+
+    /// Gathers the core's writes in the log, and starts their flush if none is in flight.
+    fn write(&mut self) -> Result<(), NodeError> {
+        let Some(number) = self.output.write else {
+            return Ok(());
+        };
+        let mut position = None;
+        if let Some(state) = self.output.hard_state {
+            let record = LogHardState {
+                term: state.term,
+                vote: state.vote.unwrap_or(0),
+                commit: state.commit,
+            };
+            position = Some(self.wal.append(Record::HardState(record))?);
+        }
+        for entry in self.output.entries.drain(..) {
+            let record = LogEntry {
+                index: entry.index,
+                term: entry.term,
+                kind: entry.kind.to_byte(),
+                data: entry.data,
+            };
+            position = Some(self.wal.append(Record::Entry(record))?);
+        }
+        let Some(position) = position else {
+            unreachable!("a write of the core holds a hard state or entries");
+        };
+        self.writes.push(number, position);
+        self.wal.pump(&mut self.disk)?;
+        Ok(())
+    }
+
+    /// Applies what is committed, publishes it, and gives out the answers.
+    fn apply(&mut self, now_ms: u64, turn: &mut Turn) -> Result<(), NodeError> {
+        if !self.waits_for_pages {
+            let mut budget = Budget::new(APPLY_BUDGET);
+            let pause =
+                self.pipeline
+                    .run(&mut self.store, &mut budget, &mut self.events, |_| {
+                        // A single member: its own configuration does not change.
+                    })?;
+            match pause {
+                Pause::Idle => {}
+                Pause::Budget => turn.work_left = true,
+                Pause::Pages(faults) => self.wait_for_pages(faults, turn),
+            }
+            self.publish(turn)?;
+        }
+        for answered in self.pipeline.take_answers() {
+            note_lease(&mut self.lessor, &answered, now_ms);
+            if answered.request.member == self.options.request_nonce {
+                turn.answers.push(answered);
+            }
+        }
+        if !self.pipeline.is_dirty() {
+            self.raft
+                .applied(self.pipeline.applier().state().applied_index);
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, turn: &mut Turn) -> Result<(), NodeError> {
+        if let Some(faults) = self.pipeline.publish(&mut self.store)? {
+            self.wait_for_pages(faults, turn);
+        }
+        let revision = self.pipeline.applier().state().revision;
+        if self.pipeline.is_dirty() || revision == self.published_revision {
+            return Ok(());
+        }
+        let after_revision = std::mem::replace(&mut self.published_revision, revision);
+        let events = if self.keep_events {
+            std::mem::take(&mut self.events)
+        } else {
+            self.events.clear();
+            Events::new()
+        };
+        turn.published.push(Published {
+            after_revision,
+            revision,
+            events,
+        });
+        Ok(())
+    }
+
+    pub(crate) fn wait_for_pages(&mut self, faults: Vec<PageFault>, turn: &mut Turn) {
+        self.waits_for_pages = true;
+        turn.faults = faults;
+    }
+
+    /// Proposes the end of leases that have run out. The command carries the term, so that it is void if another leader
+    /// has extended the lease in the meantime.
+    fn expire_leases(&mut self, now_ms: u64) -> Result<(), NodeError> {
+        if now_ms < self.next_lease_pass_ms || !self.lessor.is_primary() {
+            return Ok(());
+        }
+        self.next_lease_pass_ms = now_ms + LEASE_PASS_MS;
+        self.lessor
+            .expired(now_ms, EXPIRED_IN_A_PASS, &mut self.expired);
+        let term = self.raft.term();
+        for id in self.expired.drain(..) {
+            let body = Body::LeaseRevoke(LeaseRevoke {
+                id,
+                expired_in_term: term,
+            });
+            let Ok(command) = self.encoder.encode(&Header::default(), &body) else {
+                unreachable!("a revoke is not nested");
+            };
+            // If it is refused now, the lessor names the lease again.
+            if self.raft.propose(command).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Leases that were granted or ended reach the lessor with their answers.
+fn note_lease(lessor: &mut Lessor, answered: &Answered, now_ms: u64) {
+    match answered.outcome {
+        Ok(Applied::LeaseGranted { id, ttl, .. }) => lessor.granted(id, ttl, now_ms),
+        Ok(Applied::LeaseRevoked { id, .. }) => lessor.revoked(id),
+        _ => {}
+    }
+}
+
+/// Where a node stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Current term.
+    pub term: u64,
+    /// The leader's id; 0 if none is known.
+    pub leader: u64,
+    /// The last entry known to be committed.
+    pub committed: u64,
+    /// The last entry whose effect is published.
+    pub applied: u64,
+    /// Whether reads from the published root are linearizable without asking anybody.
+    pub local_reads_valid: bool,
+    /// Length of the page file in bytes.
+    pub file_bytes: u64,
+    /// Bytes of it that are in use.
+    pub used_bytes: u64,
+    /// Whether requests that grow the store have to be refused.
+    pub no_space: bool,
+}
+
+impl<D: Disk> Node<D> {
+    /// Where the node stands now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            term: self.raft.term(),
+            leader: self.raft.leader().unwrap_or(0),
+            committed: self.raft.commit_index(),
+            applied: self.raft.applied_index(),
+            local_reads_valid: self.raft.local_reads_valid() && !self.pipeline.is_dirty(),
+            file_bytes: self.store.dirty_bytes(),
+            used_bytes: self.store.dirty_bytes(),
+            no_space: self.wal.space() == reeve_engine::wal::Space::Full,
+        }
+    }
+
+    /// Finishes what is under way on the disk, and seals the log. Blocks: it is for a clean stop.
+    ///
+    /// # Errors
+    /// [`NodeError`]; what was acknowledged is safe all the same.
+    pub fn seal(&mut self, now_ms: u64, turn: &mut Turn) -> Result<(), NodeError> {
+        self.wal.seal();
+        self.wal.pump(&mut self.disk)?;
+        while !self.wal.is_sealed() && self.disk.outstanding() > 0 {
+            let mut completions = std::mem::take(&mut self.completions);
+            self.disk.wait(&mut completions);
+            self.completions = completions;
+            self.turn(now_ms, turn)?;
+        }
+        Ok(())
+    }
+}

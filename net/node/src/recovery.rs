@@ -1,0 +1,202 @@
+//! From what the disk holds to a running node.
+
+use crate::apply::Pipeline;
+use crate::housekeeping::Housekeeping;
+use crate::node::Node;
+use crate::{NodeError, NodeOptions};
+use reeve_engine::btree::Store;
+use reeve_engine::disk::Disk;
+use reeve_engine::lease::{Lessor, LessorLoad, LessorOptions};
+use reeve_engine::mvcc::{Applier, Budget, State, Step};
+use reeve_engine::pages::Outcome;
+use reeve_engine::wal::{Record, Recovered as RecoveredLog, Replay, Wal};
+use reeve_raft::{
+    Config, ConfigurationState, Entry, EntryKind, HardState, LogPoint, Raft, Recovered,
+};
+use std::collections::VecDeque;
+
+/// Bytes of entries that are read into memory at a start; the rest is read back when it is applied.
+const ENTRIES_IN_MEMORY: u64 = 64 << 20;
+
+/// What a start has found.
+#[derive(Debug)]
+pub struct Started<D> {
+    /// The node; it has not taken a turn yet.
+    pub node: Node<D>,
+    /// Entries that are to be applied again.
+    pub entries_to_apply: u64,
+}
+
+impl<D: Disk> Node<D> {
+    /// Starts a node from its log and its store. `bring_in` is called with pages that are needed; it may block.
+    ///
+    /// # Errors
+    /// [`NodeError`]; nothing has been changed.
+    pub fn start(
+        options: NodeOptions,
+        mut disk: D,
+        log: RecoveredLog,
+        store: Store,
+        bring_in: &mut dyn FnMut(reeve_engine::pages::Stop) -> Result<(), NodeError>,
+    ) -> Result<Started<D>, NodeError> {
+        let mut wal = log.wal;
+        let applier = insist(bring_in, || Applier::open(&store))?;
+        let lessor = load_leases(&options, &store, bring_in)?;
+        let state = applier.state();
+        let recovered = recover_log(&options, &mut wal, &mut disk, &state)?;
+        let entries_to_apply = wal.last_index() - state.applied_index;
+        if log.created {
+            wal.append(Record::Configuration(recovered.configuration.to_bytes()))?;
+        }
+        let raft = Raft::new(consensus_config(&options), recovered)?;
+        let pipeline = Pipeline::new(applier, options.request_nonce);
+        let housekeeping = Housekeeping::new(&store, bring_in)?;
+        let node = Node::assemble(
+            options,
+            disk,
+            raft,
+            wal,
+            store,
+            pipeline,
+            lessor,
+            housekeeping,
+        );
+        Ok(Started {
+            node,
+            entries_to_apply,
+        })
+    }
+}
+
+/// Repeats an operation until it needs no more pages.
+pub(crate) fn insist<T>(
+    bring_in: &mut dyn FnMut(reeve_engine::pages::Stop) -> Result<(), NodeError>,
+    mut operation: impl FnMut() -> Outcome<T>,
+) -> Result<T, NodeError> {
+    loop {
+        match operation() {
+            Ok(value) => return Ok(value),
+            Err(stop) => bring_in(stop)?,
+        }
+    }
+}
+
+fn load_leases(
+    options: &NodeOptions,
+    store: &Store,
+    bring_in: &mut dyn FnMut(reeve_engine::pages::Stop) -> Result<(), NodeError>,
+) -> Result<Lessor, NodeError> {
+    let mut lessor = Lessor::new(LessorOptions {
+        minimum_ttl: options.minimum_lease_ttl,
+        retry_ms: options.lease_retry_ms,
+    });
+    let mut load = LessorLoad::default();
+    loop {
+        // Time begins at 0 for a lessor that is not primary: it sets deadlines only when it becomes that.
+        let step = insist(bring_in, || {
+            load.step(store, &mut lessor, 0, &mut Budget::unlimited())
+        })?;
+        if matches!(step, Step::Done(_)) {
+            return Ok(lessor);
+        }
+    }
+}
+
+fn consensus_config(options: &NodeOptions) -> Config {
+    Config {
+        election_ticks: options.election_ticks,
+        heartbeat_ticks: 1,
+        pre_vote: options.pre_vote,
+        // Nobody but this member's own state machine reads old entries, as long as it is alone.
+        memory_bytes: options.log_cache_bytes as u64,
+        seed: options.seed,
+        incarnation: options.incarnation,
+        ..Config::new(options.member_id)
+    }
+}
+
+fn recover_log(
+    options: &NodeOptions,
+    wal: &mut Wal,
+    disk: &mut dyn Disk,
+    state: &State,
+) -> Result<Recovered, NodeError> {
+    let (first, last) = (wal.first_index(), wal.last_index());
+    let needed = state.applied_index + 1;
+    if last < state.applied_index || (last >= needed && first > needed) {
+        return Err(NodeError::Gap {
+            first,
+            last,
+            needed,
+        });
+    }
+    let configuration = match wal.configuration() {
+        bytes if bytes.is_empty() => ConfigurationState::new(options.voters.iter().copied(), [])?,
+        bytes => ConfigurationState::from_bytes(&bytes)?,
+    };
+    let (terms, entries) = read_entries(wal, disk, needed)?;
+    let hard_state = wal.hard_state();
+    Ok(Recovered {
+        hard_state: HardState {
+            // A cluster begins in term 1, in which etcd's members agree on their first configuration.
+            term: hard_state.term.max(1),
+            vote: (hard_state.vote != 0).then_some(hard_state.vote),
+            commit: hard_state.commit.max(state.applied_index),
+        },
+        configuration,
+        start: LogPoint {
+            index: state.applied_index,
+            term: state.applied_term,
+        },
+        terms,
+        entries,
+        applied: state.applied_index,
+    })
+}
+
+/// The end of the log, and for what lies before it the points where terms begin.
+fn read_entries(
+    wal: &mut Wal,
+    disk: &mut dyn Disk,
+    from: u64,
+) -> Result<(Vec<LogPoint>, Vec<Entry>), NodeError> {
+    let mut terms: Vec<LogPoint> = Vec::new();
+    let mut entries = VecDeque::new();
+    let mut bytes = 0;
+    let mut replay = Replay::new(from);
+    loop {
+        let batch = replay.next_batch(wal, disk)?;
+        if batch.is_empty() {
+            return Ok((terms, entries.into()));
+        }
+        for entry in batch {
+            let entry = consensus_entry(entry)?;
+            bytes += entry.size();
+            entries.push_back(entry);
+        }
+        while bytes > ENTRIES_IN_MEMORY && entries.len() > 1 {
+            if let Some(dropped) = entries.pop_front() {
+                bytes -= dropped.size();
+                if terms.last().is_none_or(|run| run.term != dropped.term) {
+                    terms.push(dropped.point());
+                }
+            }
+        }
+    }
+}
+
+/// An entry of the log as the core wants it.
+pub(crate) fn consensus_entry(entry: reeve_engine::wal::Entry) -> Result<Entry, NodeError> {
+    let Some(kind) = EntryKind::from_byte(entry.kind) else {
+        return Err(NodeError::UnknownEntry {
+            index: entry.index,
+            kind: entry.kind,
+        });
+    };
+    Ok(Entry {
+        term: entry.term,
+        index: entry.index,
+        kind,
+        data: entry.data,
+    })
+}

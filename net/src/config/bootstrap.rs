@@ -1,0 +1,88 @@
+//! Rules for a data directory that is still empty; afterwards the initial flags are ignored.
+
+use super::{defaults::Config, url::Url};
+use std::collections::BTreeMap;
+
+impl Config {
+    /// The members of `--initial-cluster` and their peer URLs, sorted.
+    pub fn initial_members(&self) -> Result<BTreeMap<String, Vec<Url>>, String> {
+        let mut members: BTreeMap<String, Vec<Url>> = BTreeMap::new();
+        for pair in self
+            .initial_cluster
+            .split(',')
+            .filter(|pair| !pair.is_empty())
+        {
+            let (name, url) = pair.split_once('=').unwrap_or((pair, ""));
+            members
+                .entry(name.to_owned())
+                .or_default()
+                .push(Url::parse(url)?);
+        }
+        for urls in members.values_mut() {
+            urls.sort();
+        }
+        Ok(members)
+    }
+
+    /// Checks the initial flags before a new cluster is made, and answers its members. The errors are etcd's texts.
+    pub fn verify_bootstrap(&self) -> Result<BTreeMap<String, Vec<Url>>, String> {
+        let members = self.initial_members()?;
+        let Some(listed) = members.get(&self.name) else {
+            return Err(format!(
+                "couldn't find local name {:?} in the initial cluster configuration",
+                self.name
+            ));
+        };
+        self.advertised_as_listed(listed)?;
+        let mut all: Vec<&Url> = members.values().flatten().collect();
+        all.sort();
+        if all.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(format!(
+                "initial cluster {} has duplicate url",
+                self.initial_cluster
+            ));
+        }
+        Ok(members)
+    }
+
+    fn advertised_as_listed(&self, listed: &[Url]) -> Result<(), String> {
+        let advertised = &self.initial_advertise_peer_urls;
+        let text = |urls: &[Url]| urls.iter().map(Url::to_string).collect::<Vec<_>>();
+        let without = |urls: &[Url], others: &[Url]| -> Vec<Url> {
+            urls.iter()
+                .filter(|url| !others.contains(url))
+                .cloned()
+                .collect()
+        };
+        let pairs = |urls: &[Url]| {
+            let pair = |url: &Url| format!("{}={url}", self.name);
+            urls.iter().map(pair).collect::<Vec<_>>().join(",")
+        };
+        let missing = without(listed, advertised);
+        if !missing.is_empty() {
+            let quoted = |urls: &[Url]| {
+                text(urls)
+                    .iter()
+                    .map(|url| format!("{url:?}"))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            };
+            return Err(format!(
+                "--initial-cluster has {} but missing from --initial-advertise-peer-urls={} (resolved urls: {} != {})",
+                pairs(&missing),
+                text(advertised).join(","),
+                quoted(advertised),
+                quoted(listed),
+            ));
+        }
+        let missing = without(advertised, listed);
+        if !missing.is_empty() {
+            return Err(format!(
+                "--initial-advertise-peer-urls has {} but missing from --initial-cluster={}",
+                text(&missing).join(","),
+                pairs(advertised),
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,319 @@
+//! Tests of flags, environment, file and rules.
+
+use super::{
+    defaults::{ClusterState, Config},
+    duration::{format_duration, parse_duration},
+    flags::{Kind, SECTIONS},
+    load::{ConfigError, Outcome, load},
+    url::{Scheme, Url},
+};
+use crate::log::Level;
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+fn with(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Outcome, ConfigError> {
+    let arguments: Vec<String> = arguments
+        .iter()
+        .map(|&argument| argument.to_owned())
+        .collect();
+    let pair = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+    load(
+        &arguments,
+        &environment.iter().map(pair).collect::<BTreeMap<_, _>>(),
+    )
+}
+
+fn config(arguments: &[&str]) -> Config {
+    match with(arguments, &[]).unwrap() {
+        Outcome::Run(loaded) => loaded.config,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn usage(arguments: &[&str]) -> String {
+    match with(arguments, &[]).unwrap_err() {
+        ConfigError::Usage(text) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn invalid(arguments: &[&str]) -> String {
+    match with(arguments, &[]).unwrap_err() {
+        ConfigError::Invalid(text) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_defaults_of_the_table_are_those_of_the_configuration() {
+    let mut from_table = Config::default();
+    let mut names = Vec::new();
+    for flag in SECTIONS.iter().flat_map(|(_, flags)| *flags) {
+        names.push(flag.name);
+        if flag.name != "data-dir" && !matches!(flag.kind, Kind::Special | Kind::Ignored) {
+            flag.set(&mut from_table, flag.default).unwrap();
+        }
+    }
+    from_table.given.clear();
+    assert_eq!(from_table, Config::default());
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count, "a flag stands twice in the table");
+}
+
+#[test]
+fn go_syntax() {
+    let config = config(&[
+        "-name",
+        "a",
+        "--max-txn-ops=0x10",
+        "--pre-vote=false",
+        "-data-dir=d",
+    ]);
+    assert_eq!(
+        (&*config.name, config.max_txn_ops, config.pre_vote),
+        ("a", 16, false)
+    );
+    assert_eq!(config.data_directory(), PathBuf::from("d"));
+    assert_eq!(config.initial_cluster, "a=http://localhost:2380");
+    assert_eq!(
+        Config::default().data_directory(),
+        PathBuf::from("default.etcd")
+    );
+    assert_eq!(usage(&["--nope"]), "flag provided but not defined: -nope");
+    assert_eq!(
+        usage(&["--max-txn-ops=abc"]),
+        bad("abc", "max-txn-ops", "parse error")
+    );
+    assert_eq!(
+        usage(&["--max-txn-ops", "-1"]),
+        bad("-1", "max-txn-ops", "parse error")
+    );
+    let huge = "99999999999";
+    let expected = bad(huge, "max-concurrent-streams", "value out of range");
+    assert_eq!(usage(&["--max-concurrent-streams", huge]), expected);
+    let maybe = "invalid boolean value \"maybe\" for -strict-reconfig-check: parse error";
+    assert_eq!(usage(&["--strict-reconfig-check=maybe"]), maybe);
+    assert_eq!(usage(&["--name"]), "flag needs an argument: -name");
+    assert_eq!(usage(&["---x"]), "bad flag syntax: ---x");
+    assert_eq!(
+        usage(&["--log-level=xx"]),
+        bad("xx", "log-level", "unrecognized level: \"xx\"")
+    );
+    let state = bad("foo", "initial-cluster-state", "invalid value");
+    assert_eq!(usage(&["--initial-cluster-state=foo"]), state);
+    assert_eq!(invalid(&["foo"]), "\"foo\" is not a valid flag");
+    assert_eq!(
+        invalid(&["--pre-vote", "false"]),
+        "\"false\" is not a valid flag"
+    );
+}
+
+fn bad(value: &str, flag: &str, reason: &str) -> String {
+    format!("invalid value {value:?} for flag -{flag}: {reason}")
+}
+
+#[test]
+fn flags_of_later_versions_accept_only_their_default() {
+    config(&["--logger=zap", "--enable-pprof=false", "--snapshot=1"]);
+    assert!(usage(&["--cert-file=x"]).contains("not supported yet"));
+    assert!(usage(&["--auto-tls"]).contains("not supported yet"));
+}
+
+#[test]
+fn printing_ends_without_a_server() {
+    let Ok(Outcome::Print { stdout, .. }) = with(&["--version"], &[]) else {
+        panic!()
+    };
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert_eq!(lines[0], "etcd Version: 3.7.3");
+    assert!(lines[4].starts_with("Reeve Version: "));
+    let Ok(Outcome::Print { stdout, stderr }) = with(&["-h"], &[]) else {
+        panic!()
+    };
+    assert!(stdout.contains("--max-txn-ops '128'") && stderr.starts_with("Usage:"));
+}
+
+#[test]
+fn the_environment_stands_in_for_flags() {
+    let environment = [
+        ("ETCD_NAME", "b"),
+        ("ETCD_WHAT", "1"),
+        ("HOME", "/"),
+        ("ETCD_WAL_DIR", ""),
+    ];
+    let Ok(Outcome::Run(loaded)) = with(&["--max-txn-ops=5"], &environment) else {
+        panic!()
+    };
+    assert_eq!((&*loaded.config.name, loaded.config.max_txn_ops), ("b", 5));
+    let warned = loaded
+        .notices
+        .iter()
+        .filter(|notice| notice.level == Level::Warn);
+    let warned: Vec<&str> = warned.map(|notice| &*notice.message).collect();
+    assert_eq!(warned, ["unrecognized environment variable"]);
+    let conflict = with(&["--name", "a"], &environment).unwrap_err();
+    assert_eq!(conflict, ConfigError::Conflict("ETCD_NAME".to_owned()));
+    let bad = with(&[], &[("ETCD_MAX_TXN_OPS", "x")]).unwrap_err();
+    let text = "invalid value \"x\" for ETCD_MAX_TXN_OPS: parse error";
+    assert_eq!(bad, ConfigError::Invalid(text.to_owned()));
+}
+
+#[test]
+fn rules_have_etcds_texts() {
+    for (arguments, text) in [
+        (
+            &["--listen-client-urls=http://foo:1"][..],
+            "expected IP in URL for binding (http://foo:1)",
+        ),
+        (
+            &["--listen-client-urls=http://127.0.0.1:1"],
+            "--advertise-client-urls is required when --listen-client-urls is set explicitly",
+        ),
+        (
+            &["--heartbeat-interval=300"],
+            "--election-timeout[1000ms] should be at least as 5 times as --heartbeat-interval[300ms]",
+        ),
+        (
+            &["--election-timeout=60000"],
+            "--election-timeout[60000ms] is too long, and should be set less than 50000ms",
+        ),
+        (
+            &["--heartbeat-interval=0"],
+            "--heartbeat-interval must be >0 (set to 0ms)",
+        ),
+        (
+            &["--advertise-client-urls=http://:2379"],
+            "--advertise-client-urls \"http://:2379\" must be in the format \"host:port\", \"unix:/path/to/socket\" or \"unixs:/path/to/socket\" (unexpected empty host (http://:2379))",
+        ),
+    ] {
+        assert_eq!(invalid(arguments), text);
+    }
+}
+
+#[test]
+fn urls_are_checked() {
+    for (text, error) in [
+        (
+            "localhost:1",
+            "URL scheme must be http, https, unix, or unixs: localhost:1",
+        ),
+        (
+            "http://a",
+            "URL address does not have the form \"host:port\": http://a",
+        ),
+        ("http://a:1/x", "URL must not contain a path: http://a:1/x"),
+        (
+            "http://a:b",
+            "parse \"http://a:b\": invalid port \":b\" after host",
+        ),
+        (
+            "http://::1:1",
+            "URL address does not have the form \"host:port\": http://::1:1",
+        ),
+    ] {
+        assert_eq!(Url::parse(text).unwrap_err(), error);
+    }
+    let six = Url::parse("https://[::1]:2379").unwrap();
+    assert_eq!(
+        (six.scheme, &*six.host, six.port),
+        (Scheme::Https, "::1", 2379)
+    );
+    assert_eq!(
+        Url::parse("unix:///tmp/x.sock").unwrap().path,
+        PathBuf::from("/tmp/x.sock")
+    );
+    let list = Url::parse_list("http://b:1,http://a:1, http://b:1").unwrap();
+    assert_eq!(
+        list.iter().map(Url::to_string).collect::<Vec<_>>(),
+        ["http://a:1", "http://b:1"]
+    );
+}
+
+#[test]
+fn a_new_cluster_is_checked() {
+    let verify = |arguments: &[&str]| config(arguments).verify_bootstrap();
+    assert_eq!(verify(&[]).unwrap().len(), 1);
+    let cluster = "--initial-cluster=a=http://localhost:2380,b=http://x:1,b=http://w:1";
+    let members = verify(&["--name=a", cluster]).unwrap();
+    assert_eq!(members["b"][0].to_string(), "http://w:1");
+    assert_eq!(
+        verify(&["--name=c", cluster]).unwrap_err(),
+        "couldn't find local name \"c\" in the initial cluster configuration"
+    );
+    assert_eq!(
+        verify(&["--initial-advertise-peer-urls=http://127.0.0.1:1"]).unwrap_err(),
+        "--initial-cluster has default=http://localhost:2380 but missing from --initial-advertise-peer-urls=http://127.0.0.1:1 (resolved urls: \"http://127.0.0.1:1\" != \"http://localhost:2380\")"
+    );
+    let twice = "--initial-cluster=default=http://localhost:2380,b=http://localhost:2380";
+    assert!(verify(&[twice]).unwrap_err().ends_with("has duplicate url"));
+}
+
+#[test]
+fn durations_are_gos() {
+    for (text, nanos) in [
+        ("0", 0),
+        ("5s", 5_000_000_000),
+        ("1h30m", 5_400_000_000_000),
+        ("1.5s", 1_500_000_000),
+        ("100ms", 100_000_000),
+        ("2us", 2_000),
+        ("7ns", 7),
+        (".5m", 30_000_000_000),
+    ] {
+        assert_eq!(
+            parse_duration(text),
+            Ok(Duration::from_nanos(nanos)),
+            "{text}"
+        );
+    }
+    for text in ["", "5", "s", "1x", "-1s", "1..5s", "99999999999h", "1s2"] {
+        assert_eq!(
+            parse_duration(text),
+            Err("parse error".to_owned()),
+            "{text}"
+        );
+    }
+    for text in [
+        "0s",
+        "7ns",
+        "2µs",
+        "1.5ms",
+        "100ms",
+        "1.5s",
+        "1m0s",
+        "2h0m0s",
+        "1h0m0.25s",
+    ] {
+        assert_eq!(format_duration(parse_duration(text).unwrap()), text);
+    }
+}
+
+#[test]
+fn files_stand_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("reeve.yaml");
+    let text = "name: f\nlisten-client-urls: http://127.0.0.1:1\nadvertise-client-urls: http://h:1\n\
+                max-txn-ops: 7\npre-vote: false\ngrpc-keepalive-min-time: 1000000000\nunknown: [1]\n\
+                initial-cluster-state: existing\nlog-outputs: [default]\n";
+    std::fs::write(&path, text).unwrap();
+    let flag = format!("--config-file={}", path.display());
+    let read = config(&[&flag, "--name=ignored"]);
+    assert_eq!(
+        (&*read.name, read.max_txn_ops, read.pre_vote),
+        ("f", 7, false)
+    );
+    assert_eq!(read.grpc_keepalive_min_time, Duration::from_secs(1));
+    assert_eq!(read.initial_cluster_state, ClusterState::Existing);
+    for bad in [
+        "max-txn-ops: x",
+        "grpc-keepalive-min-time: 5s",
+        "- a",
+        "a: [",
+        "cert-file: x",
+    ] {
+        std::fs::write(&path, bad).unwrap();
+        assert!(invalid(&[&flag]).contains("reeve.yaml: "), "{bad}");
+    }
+    assert!(invalid(&["--config-file=/nonexistent"]).starts_with("open /nonexistent: "));
+}

@@ -1,0 +1,341 @@
+//! The one table of flags: name, default, help, and what a value does.
+
+use super::{
+    defaults::{ClusterState, Config},
+    duration::parse_duration,
+    url::Url,
+};
+use std::{num::IntErrorKind, path::PathBuf, str::FromStr, time::Duration};
+
+/// What a flag takes, and what it does.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// Any text; the setter checks it.
+    Text(fn(&mut Config, &str) -> Result<(), String>),
+    /// On or off; on without a value.
+    Switch(fn(&mut Config, bool)),
+    /// A duration; in a file, nanoseconds.
+    Time(fn(&mut Config, Duration)),
+    /// A flag of etcd that this version does not implement; only its default is accepted.
+    Later,
+    /// The same for one that needs no value.
+    LaterSwitch,
+    /// Accepted and ignored, as in etcd.
+    Ignored,
+    /// Handled before all others: `--config-file`, `--version`.
+    Special,
+}
+
+impl Kind {
+    /// Whether the flag may stand without a value.
+    pub(super) fn is_switch(self) -> bool {
+        matches!(self, Kind::Switch(_) | Kind::LaterSwitch)
+    }
+}
+
+/// One flag.
+#[derive(Clone, Copy)]
+pub(super) struct Flag {
+    pub(super) name: &'static str,
+    pub(super) default: &'static str,
+    /// What `--help` says; empty for flags it does not show.
+    pub(super) help: &'static str,
+    pub(super) kind: Kind,
+}
+
+impl Flag {
+    const fn new(
+        name: &'static str,
+        default: &'static str,
+        kind: Kind,
+        help: &'static str,
+    ) -> Self {
+        Flag {
+            name,
+            default,
+            help,
+            kind,
+        }
+    }
+}
+
+/// Finds a flag by name.
+pub(super) fn find(name: &str) -> Option<&'static Flag> {
+    SECTIONS
+        .iter()
+        .flat_map(|(_, flags)| *flags)
+        .find(|flag| flag.name == name)
+}
+
+impl Flag {
+    /// Applies a value as it stands on the command line or in the environment. The errors are those of Go's flag
+    /// package, without the name of the flag.
+    pub(super) fn set(&self, config: &mut Config, value: &str) -> Result<(), String> {
+        match self.kind {
+            Kind::Text(set) => set(config, value)?,
+            Kind::Switch(set) => set(config, parse_switch(value)?),
+            Kind::Time(set) => set(config, parse_duration(value)?),
+            Kind::Later | Kind::LaterSwitch if value == self.default => {}
+            Kind::Later | Kind::LaterSwitch => {
+                let version = super::REEVE_VERSION;
+                return Err(format!(
+                    "not supported yet by reeve {version}; leave this flag out"
+                ));
+            }
+            Kind::Ignored | Kind::Special => {}
+        }
+        config.given.insert(self.name);
+        Ok(())
+    }
+}
+
+/// Go's `strconv.ParseBool`.
+pub(super) fn parse_switch(value: &str) -> Result<bool, String> {
+    match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("parse error".to_owned()),
+    }
+}
+
+/// Go's integers: decimal, or with a prefix `0x`, `0o`, `0b`.
+fn number<T: TryFrom<i128> + FromStr>(value: &str) -> Result<T, String> {
+    let digits = value.strip_prefix('-').unwrap_or(value);
+    let (radix, digits) = match digits.get(..2) {
+        Some("0x" | "0X") => (16, &digits[2..]),
+        Some("0o" | "0O") => (8, &digits[2..]),
+        Some("0b" | "0B") => (2, &digits[2..]),
+        _ => (10, digits),
+    };
+    if digits.starts_with(['+', '-']) {
+        return Err("parse error".to_owned());
+    }
+    let parsed = i128::from_str_radix(digits, radix).map_err(|error| match error.kind() {
+        IntErrorKind::PosOverflow => "value out of range".to_owned(),
+        _ => "parse error".to_owned(),
+    })?;
+    let signed = if value.starts_with('-') {
+        -parsed
+    } else {
+        parsed
+    };
+    let unsigned_target = T::try_from(-1).is_err();
+    if signed < 0 && unsigned_target {
+        return Err("parse error".to_owned());
+    }
+    T::try_from(signed).map_err(|_| "value out of range".to_owned())
+}
+
+fn state(config: &mut Config, value: &str) -> Result<(), String> {
+    config.initial_cluster_state = match value {
+        "new" => ClusterState::New,
+        "existing" => ClusterState::Existing,
+        _ => return Err("invalid value".to_owned()),
+    };
+    Ok(())
+}
+
+/// A setter for a field whose value is made by a function that may refuse the text.
+macro_rules! text {
+    ($field:ident, $parse:expr) => {
+        Kind::Text(|config, value| {
+            config.$field = $parse(value)?;
+            Ok(())
+        })
+    };
+}
+/// A setter for a field that takes any text.
+macro_rules! any {
+    ($field:ident, $make:expr) => {
+        Kind::Text(|config, value| {
+            config.$field = $make(value);
+            Ok(())
+        })
+    };
+}
+macro_rules! switch {
+    ($field:ident) => {
+        Kind::Switch(|config, value| config.$field = value)
+    };
+}
+macro_rules! time {
+    ($field:ident) => {
+        Kind::Time(|config, value| config.$field = value)
+    };
+}
+
+/// All flags, in the sections of `--help`.
+pub(super) const SECTIONS: &[(&str, &[Flag])] = &[
+    ("Member", MEMBER),
+    ("Clustering", CLUSTERING),
+    ("Logging", LOGGING),
+    ("Features", FEATURES),
+    ("Reeve", REEVE),
+    ("Not supported yet (only the defaults are accepted)", LATER),
+    ("", HIDDEN),
+];
+
+#[rustfmt::skip]
+const MEMBER: &[Flag] = &[
+    Flag::new("name", "default", any!(name, str::to_owned), "Human-readable name of this member."),
+    Flag::new("data-dir", "${name}.etcd", any!(data_dir, PathBuf::from), "Path to the data directory."),
+    Flag::new("wal-dir", "", any!(wal_dir, PathBuf::from), "Path to a WAL directory of its own."),
+    Flag::new("snapshot-count", "10000", text!(snapshot_count, number), "Number of committed entries after which the log is cut behind a checkpoint."),
+    Flag::new("snapshot-catchup-entries", "5000", text!(snapshot_catchup_entries, number), "Number of entries kept for slow followers."),
+    Flag::new("heartbeat-interval", "100", text!(heartbeat_interval, number), "Time in milliseconds between heartbeats."),
+    Flag::new("election-timeout", "1000", text!(election_timeout, number), "Time in milliseconds without a leader until an election."),
+    Flag::new("initial-election-tick-advance", "true", switch!(initial_election_tick_advance), "Whether the first election after a start comes early."),
+    Flag::new("listen-peer-urls", "http://localhost:2380", text!(listen_peer_urls, Url::parse_list), "URLs to listen on for other members."),
+    Flag::new("listen-client-urls", "http://localhost:2379", text!(listen_client_urls, Url::parse_list), "URLs to listen on for clients: gRPC, health and version."),
+    Flag::new("quota-backend-bytes", "0", text!(quota_backend_bytes, number), "Size of the data in bytes at which the space alarm is raised; 0 for 2 GiB, negative for none."),
+    Flag::new("max-txn-ops", "128", text!(max_txn_ops, number), "Operations that a transaction may have."),
+    Flag::new("max-request-bytes", "1572864", text!(max_request_bytes, number), "Size of the largest request in bytes."),
+    Flag::new("max-concurrent-streams", "4294967295", text!(max_concurrent_streams, number), "Calls that a connection may have open at once; never more than 16384."),
+    Flag::new("grpc-keepalive-min-time", "5s", time!(grpc_keepalive_min_time), "Least time between two pings of a client."),
+    Flag::new("grpc-keepalive-interval", "2h0m0s", time!(grpc_keepalive_interval), "Silence after which the server pings a client; 0 for never."),
+    Flag::new("grpc-keepalive-timeout", "20s", time!(grpc_keepalive_timeout), "Time for a client to answer a ping."),
+    Flag::new("socket-reuse-port", "false", switch!(socket_reuse_port), "Listen with SO_REUSEPORT, so that several servers can share a port."),
+    Flag::new("socket-reuse-address", "false", switch!(socket_reuse_address), "Listen with SO_REUSEADDR. Reeve always does."),
+];
+
+#[rustfmt::skip]
+const CLUSTERING: &[Flag] = &[
+    Flag::new("initial-advertise-peer-urls", "http://localhost:2380", text!(initial_advertise_peer_urls, Url::parse_list), "URLs under which other members reach this one."),
+    Flag::new("advertise-client-urls", "http://localhost:2379", text!(advertise_client_urls, Url::parse_list), "URLs under which clients reach this member."),
+    Flag::new("initial-cluster", "default=http://localhost:2380", any!(initial_cluster, str::to_owned), "Members of a new cluster: name=url,..."),
+    Flag::new("initial-cluster-state", "new", Kind::Text(state), "'new' to make a cluster, 'existing' to join one. Ignored once the data directory is filled."),
+    Flag::new("initial-cluster-token", "etcd-cluster", any!(initial_cluster_token, str::to_owned), "Keeps clusters of equal members apart."),
+    Flag::new("strict-reconfig-check", "true", switch!(strict_reconfig_check), "Refuse membership changes that would lose the quorum."),
+    Flag::new("pre-vote", "true", switch!(pre_vote), "Ask before standing for election, so that a member that was cut off does not disturb."),
+    Flag::new("max-learners", "1", text!(max_learners, number), "Learners that the cluster may have."),
+];
+
+#[rustfmt::skip]
+const LOGGING: &[Flag] = &[
+    Flag::new("log-level", "info", text!(log_level, str::parse), "debug, info, warn, error, panic or fatal."),
+    Flag::new("log-format", "json", text!(log_format, str::parse), "json or console."),
+];
+
+#[rustfmt::skip]
+const FEATURES: &[Flag] = &[
+    Flag::new("watch-progress-notify-interval", "0s", time!(watch_progress_notify_interval), "Time between progress notifications of a watch; 0 for 10 minutes."),
+    Flag::new("warning-apply-duration", "100ms", time!(warning_apply_duration), "Applying an entry is logged if it takes longer."),
+    Flag::new("warning-unary-request-duration", "300ms", time!(warning_unary_request_duration), "A request is logged if it takes longer."),
+    Flag::new("compaction-batch-limit", "0", text!(compaction_batch_limit, number), "Revisions that one slice of a compaction drops; 0 for 1000."),
+    Flag::new("compaction-sleep-interval", "0s", time!(compaction_sleep_interval), "Pause between two slices of a compaction; 0 for 10ms."),
+];
+
+#[rustfmt::skip]
+const REEVE: &[Flag] = &[
+    Flag::new("reactors", "0", text!(reactors, number), "Number of reactors (threads); 0 for one per core that the process may use."),
+];
+
+const fn later(name: &'static str, default: &'static str) -> Flag {
+    Flag::new(name, default, Kind::Later, "Not supported yet.")
+}
+
+const fn later_switch(name: &'static str, default: &'static str) -> Flag {
+    Flag::new(name, default, Kind::LaterSwitch, "Not supported yet.")
+}
+
+const fn ignored(name: &'static str) -> Flag {
+    Flag::new(name, "", Kind::Ignored, "")
+}
+
+const LATER: &[Flag] = &[
+    later("auth-token", "simple"),
+    later("auth-token-ttl", "300"),
+    later("auto-compaction-mode", "periodic"),
+    later("auto-compaction-retention", "0"),
+    later_switch("auto-tls", "false"),
+    later("backend-batch-interval", "0s"),
+    later("backend-batch-limit", "0"),
+    later("backend-bbolt-freelist-type", "map"),
+    later("bcrypt-cost", "10"),
+    later("bootstrap-defrag-threshold-megabytes", "0"),
+    later("cert-file", ""),
+    later("cipher-suites", ""),
+    later("client-cert-allowed-hostname", ""),
+    later_switch("client-cert-auth", "false"),
+    later("client-cert-file", ""),
+    later("client-crl-file", ""),
+    later("client-key-file", ""),
+    later("compact-hash-check-time", "1m0s"),
+    later("corrupt-check-time", "0s"),
+    later("cors", "*"),
+    later("discovery-cacert", ""),
+    later("discovery-cert", ""),
+    later("discovery-dial-timeout", "2s"),
+    later("discovery-endpoints", ""),
+    later("discovery-fallback", "exit"),
+    later_switch("discovery-insecure-skip-tls-verify", "false"),
+    later_switch("discovery-insecure-transport", "true"),
+    later("discovery-keepalive-time", "2s"),
+    later("discovery-keepalive-timeout", "6s"),
+    later("discovery-key", ""),
+    later("discovery-password", ""),
+    later("discovery-request-timeout", "5s"),
+    later("discovery-srv", ""),
+    later("discovery-srv-name", ""),
+    later("discovery-token", ""),
+    later("discovery-user", ""),
+    later("distributed-tracing-address", "localhost:4317"),
+    later("distributed-tracing-instance-id", ""),
+    later("distributed-tracing-sampling-rate", "0"),
+    later("distributed-tracing-service-name", "etcd"),
+    later("downgrade-check-time", "5s"),
+    later_switch("enable-distributed-tracing", "false"),
+    later_switch("enable-grpc-gateway", "true"),
+    later_switch("enable-log-rotation", "false"),
+    later_switch("enable-pprof", "false"),
+    later("feature-gates", ""),
+    later_switch("force-new-cluster", "false"),
+    later("host-whitelist", "*"),
+    later("key-file", ""),
+    later("listen-client-http-urls", ""),
+    later("listen-metrics-urls", ""),
+    later("log-outputs", "default"),
+    later("log-rotation-config-json", ""),
+    later("logger", "zap"),
+    later("max-snapshots", "5"),
+    later("max-wals", "5"),
+    later_switch("memory-mlock", "false"),
+    later("metrics", "basic"),
+    later_switch("peer-auto-tls", "false"),
+    later("peer-cert-allowed-cn", ""),
+    later("peer-cert-allowed-hostname", ""),
+    later("peer-cert-file", ""),
+    later_switch("peer-client-cert-auth", "false"),
+    later("peer-client-cert-file", ""),
+    later("peer-client-key-file", ""),
+    later("peer-crl-file", ""),
+    later("peer-key-file", ""),
+    later_switch("peer-skip-client-san-verification", "false"),
+    later("peer-trusted-ca-file", ""),
+    later("raft-read-timeout", "5s"),
+    later("raft-write-timeout", "5s"),
+    later("self-signed-cert-validity", "1"),
+    later("tls-max-version", ""),
+    later("tls-min-version", "TLS1.2"),
+    later("trusted-ca-file", ""),
+    later_switch("unsafe-no-fsync", "false"),
+    later("v2-deprecation", "write-only"),
+];
+
+const HIDDEN: &[Flag] = &[
+    Flag::new("config-file", "", Kind::Special, ""),
+    Flag::new("version", "false", Kind::Special, ""),
+    ignored("cluster-active-size"),
+    ignored("cluster-remove-delay"),
+    ignored("cluster-sync-interval"),
+    ignored("config"),
+    ignored("force"),
+    ignored("max-result-buffer"),
+    ignored("max-retry-attempts"),
+    ignored("peer-election-timeout"),
+    ignored("peer-heartbeat-interval"),
+    ignored("retry-interval"),
+    ignored("snapshot"),
+    ignored("v"),
+    ignored("vv"),
+];

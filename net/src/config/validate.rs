@@ -1,0 +1,134 @@
+//! Rules between the values, with etcd's texts.
+
+use super::{
+    defaults::{Config, DEFAULT_CLUSTER, DEFAULT_NAME},
+    duration::format_duration,
+    load::{Notice, notice},
+    url::{Scheme, Url},
+};
+use crate::log::Level;
+use std::time::Duration;
+
+/// Longest election timeout in milliseconds.
+const MAX_ELECTION_TIMEOUT: u64 = 50_000;
+
+/// Fills in what follows from other values.
+pub(super) fn complete(config: &mut Config) {
+    // Who listens elsewhere than by default has to say where clients find the server.
+    if config.given.contains("listen-client-urls")
+        && !config.given.contains("advertise-client-urls")
+    {
+        config.advertise_client_urls.clear();
+    }
+    if config.name != DEFAULT_NAME && config.initial_cluster == DEFAULT_CLUSTER {
+        let pair = |url: &Url| format!("{}={url}", config.name);
+        let pairs: Vec<String> = config
+            .initial_advertise_peer_urls
+            .iter()
+            .map(pair)
+            .collect();
+        config.initial_cluster = pairs.join(",");
+    }
+    if config.warning_unary_request_duration.is_zero() {
+        config.warning_unary_request_duration = Duration::from_millis(300);
+    }
+}
+
+/// Checks the values; the error is the text for the operator.
+pub(super) fn check(config: &Config, notices: &mut Vec<Notice>) -> Result<(), String> {
+    check_bind(&config.listen_peer_urls)?;
+    check_bind(&config.listen_client_urls)?;
+    check_host(
+        &config.initial_advertise_peer_urls,
+        "--initial-advertise-peer-urls",
+        "\"host:port\"",
+    )?;
+    let form = "in the format \"host:port\", \"unix:/path/to/socket\" or \"unixs:/path/to/socket\"";
+    check_host(
+        &config.advertise_client_urls,
+        "--advertise-client-urls",
+        form,
+    )?;
+    check_times(config)?;
+    if config.advertise_client_urls.is_empty() {
+        let text =
+            "--advertise-client-urls is required when --listen-client-urls is set explicitly";
+        return Err(text.to_owned());
+    }
+    if config.max_request_bytes > i32::MAX as u64 {
+        return Err(format!(
+            "--max-request-bytes {} is too large",
+            config.max_request_bytes
+        ));
+    }
+    if config.reactors > 1024 {
+        return Err(format!(
+            "--reactors {} is too large (at most 1024)",
+            config.reactors
+        ));
+    }
+    if config.name == DEFAULT_NAME {
+        let message = "it isn't recommended to use default name, please set a value for --name. Note that etcd might run into issue when multiple members have the same default name";
+        notices.push(notice(
+            Level::Warn,
+            message,
+            vec![("name", config.name.clone())],
+        ));
+    }
+    Ok(())
+}
+
+fn check_times(config: &Config) -> Result<(), String> {
+    let (heartbeat, election) = (config.heartbeat_interval, config.election_timeout);
+    if heartbeat == 0 {
+        return Err("--heartbeat-interval must be >0 (set to 0ms)".to_owned());
+    }
+    if election == 0 {
+        return Err("--election-timeout must be >0 (set to 0ms)".to_owned());
+    }
+    if heartbeat.saturating_mul(5) > election {
+        return Err(format!(
+            "--election-timeout[{election}ms] should be at least as 5 times as --heartbeat-interval[{heartbeat}ms]"
+        ));
+    }
+    if election > MAX_ELECTION_TIMEOUT {
+        return Err(format!(
+            "--election-timeout[{election}ms] is too long, and should be set less than {MAX_ELECTION_TIMEOUT}ms"
+        ));
+    }
+    let progress = config.watch_progress_notify_interval;
+    if !progress.is_zero() && progress < Duration::from_millis(100) {
+        return Err(format!(
+            "--watch-progress-notify-interval[{}] should be at least 100ms",
+            format_duration(progress)
+        ));
+    }
+    Ok(())
+}
+
+/// Only addresses can be bound, not names; TLS has to wait for its flags.
+fn check_bind(urls: &[Url]) -> Result<(), String> {
+    for url in urls {
+        if matches!(url.scheme, Scheme::Https | Scheme::Unixs) {
+            return Err(format!("TLS listeners are not supported yet ({url})"));
+        }
+        if !url.is_unix() && url.bind_address().is_none() {
+            return Err(format!("expected IP in URL for binding ({url})"));
+        }
+    }
+    Ok(())
+}
+
+fn check_host(urls: &[Url], flag: &str, form: &str) -> Result<(), String> {
+    let Some(url) = urls
+        .iter()
+        .find(|url| !url.is_unix() && url.host.is_empty())
+    else {
+        return Ok(());
+    };
+    let all: Vec<String> = urls.iter().map(Url::to_string).collect();
+    Err(format!(
+        "{flag} {:?} must be {form} (unexpected empty host ({url}))",
+        all.join(",")
+    ))
+}

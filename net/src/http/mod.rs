@@ -1,0 +1,12 @@
+//! HTTP/1.1 on the client port: health, version, and 404 for the rest.
+
+mod endpoints;
+mod message;
+mod serve;
+
+pub use endpoints::{Endpoints, Health, HealthRequest, Versions};
+
+pub(crate) use serve::serve;
+
+#[cfg(test)]
+mod http_test;

@@ -1,0 +1,12 @@
+//! The Reeve server.
+
+pub mod config;
+pub mod grpc;
+pub mod http;
+pub mod http2;
+pub mod listen;
+pub mod log;
+pub mod reactor;
+mod sequencer;
+mod services;
+pub mod start;

@@ -1,0 +1,307 @@
+//! A reactor's way to the sequencer and to the store: proposals, reads, barriers, pages.
+
+use super::event_ring::EventRing;
+use super::pager::{Pager, PagerError};
+use super::published::Published;
+use super::slots::{Slots, Ticket, Waiter};
+use super::{Answer, Failure, LeaseQuery, Outcome, Reply, Submission};
+use crate::grpc::Status;
+use crate::reactor::{Full, Lane, MailboxSender};
+use reeve_api::etcdserverpb::ResponseHeader;
+use reeve_engine::btree::Reader;
+use reeve_engine::command::{Body, Encoder, Header, RequestId, check, size};
+use reeve_engine::pages::{Outcome as PageOutcome, Stop};
+use std::cell::RefCell;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Proposals of one reactor that may wait for their answers.
+const SLOTS: usize = 1 << 16;
+
+/// Bytes of commands of one reactor that may be under way.
+const BYTES_UNDER_WAY: usize = 128 << 20;
+
+/// What requests are measured against.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// `--max-txn-ops`.
+    pub(crate) txn_operations: usize,
+    /// `--max-request-bytes`.
+    pub(crate) request_bytes: usize,
+    /// How long a proposal may wait: 5 s and two election timeouts.
+    pub(crate) patience: Duration,
+    /// The least time to live of a lease, in seconds.
+    pub(crate) minimum_lease_ttl: i64,
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    /// The cluster.
+    pub(crate) cluster: u64,
+    /// This member.
+    pub(crate) member: u64,
+    /// The member mixed with a number drawn at this start.
+    pub(crate) request_nonce: u64,
+}
+
+/// Everything that the services of one reactor need. One for each reactor.
+pub(crate) struct Gate {
+    pub(crate) identity: Identity,
+    pub(crate) limits: Limits,
+    pub(crate) published: Arc<Published>,
+    pub(crate) events: Arc<EventRing>,
+    pub(crate) pager: Pager,
+    reactor: usize,
+    reader: Reader,
+    sequencer: MailboxSender<Submission>,
+    slots: RefCell<Slots>,
+    encoder: RefCell<Encoder>,
+}
+
+impl Gate {
+    /// A gate for the reactor with this index.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn new(
+        reactor: usize,
+        identity: Identity,
+        limits: Limits,
+        published: Arc<Published>,
+        events: Arc<EventRing>,
+        pager: Pager,
+        reader: Reader,
+        sequencer: MailboxSender<Submission>,
+    ) -> Self {
+        Gate {
+            identity,
+            limits,
+            published,
+            events,
+            pager,
+            reactor,
+            reader,
+            sequencer,
+            slots: RefCell::new(Slots::new(SLOTS, BYTES_UNDER_WAY)),
+            encoder: RefCell::new(Encoder::new()),
+        }
+    }
+
+    /// The published roots.
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The header of an answer at `revision`.
+    pub(crate) fn header(&self, revision: i64) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: self.identity.cluster,
+            member_id: self.identity.member,
+            revision,
+            raft_term: self.published.term(),
+        }
+    }
+
+    /// Checks and proposes a command; `waiter` gets the outcome, now or later.
+    pub(crate) fn propose_with(
+        &self,
+        body: &Body<'_>,
+        lane: Lane,
+        waiter: impl FnOnce(Outcome) + 'static,
+    ) {
+        if let Err(failure) = self.accept(body) {
+            return waiter(Err(failure));
+        }
+        let bytes = size::message_bytes(body);
+        let waiter: Waiter = Box::new(move |reply| {
+            waiter(match reply {
+                Ok(Reply::Applied(applied)) => Ok(applied),
+                Ok(_) => unreachable!("a proposal is answered by what was applied"),
+                Err(failure) => Err(failure),
+            });
+        });
+        let reserved = self
+            .slots
+            .borrow_mut()
+            .reserve(waiter, bytes, Instant::now());
+        let ticket = match reserved {
+            Ok(ticket) => ticket,
+            Err(waiter) => return waiter(Err(Failure::TooManyRequests)),
+        };
+        let request = RequestId {
+            member: self.identity.request_nonce,
+            sequence: ticket.pack(self.reactor),
+        };
+        let header = Header {
+            request,
+            ..Header::default()
+        };
+        let encoded = self.encoder.borrow_mut().encode(&header, body);
+        let failure = match encoded {
+            Ok(command) => match self
+                .sequencer
+                .send(lane, Submission::Propose { request, command })
+            {
+                Ok(()) => return,
+                Err(Full(_)) => Failure::TooManyRequests,
+            },
+            Err(_) => Failure::Refused(reeve_engine::command::Refusal::TooManyOperations),
+        };
+        self.abandon(ticket, failure);
+    }
+
+    /// Checks and proposes a command, and waits for the outcome.
+    pub(crate) fn propose(
+        &self,
+        body: &Body<'_>,
+        lane: Lane,
+    ) -> impl Future<Output = Outcome> + use<> {
+        let (give, take) = super::promise::promise();
+        self.propose_with(body, lane, move |outcome| give.give(outcome));
+        async move { take.await.unwrap_or(Err(Failure::Stopped)) }
+    }
+
+    /// Asks the lessor.
+    pub(crate) async fn ask_lessor(&self, query: LeaseQuery) -> Result<Reply, Failure> {
+        self.published.check_serving()?;
+        let (give, take) = super::promise::promise();
+        let waiter: Waiter = Box::new(move |reply| give.give(reply));
+        let reserved = self.slots.borrow_mut().reserve(waiter, 0, Instant::now());
+        let Ok(ticket) = reserved else {
+            return Err(Failure::TooManyRequests);
+        };
+        let sequence = ticket.pack(self.reactor);
+        if self
+            .sequencer
+            .send(Lane::System, Submission::Lease { sequence, query })
+            .is_err()
+        {
+            self.abandon(ticket, Failure::TooManyRequests);
+        }
+        take.await.unwrap_or(Err(Failure::Stopped))
+    }
+
+    /// Returns when the space is given back that the compaction at this revision gave up.
+    pub(crate) async fn await_compaction(&self, revision: i64) -> Result<(), Failure> {
+        while self.published.compaction_finished() < revision {
+            self.published.check_serving()?;
+            glommio::timer::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    }
+
+    /// What etcd checks before it proposes.
+    fn accept(&self, body: &Body<'_>) -> Result<(), Failure> {
+        match body {
+            Body::Put(put) => check::put(put)?,
+            Body::DeleteRange(delete) => check::delete_range(delete)?,
+            Body::Txn(txn) => check::txn(txn, self.limits.txn_operations)?,
+            _ => {}
+        }
+        if size::request_bytes(body) > self.limits.request_bytes {
+            return Err(Failure::TooLarge);
+        }
+        let cost = size::quota_cost(body);
+        if cost > 0 && !self.published.has_space_for(cost) {
+            return Err(Failure::NoSpace);
+        }
+        self.published.check_serving()
+    }
+
+    fn abandon(&self, ticket: Ticket, failure: Failure) {
+        let waiter = self.slots.borrow_mut().take(ticket);
+        if let Some(waiter) = waiter {
+            waiter(Err(failure));
+        }
+    }
+
+    /// Hands an answer of the sequencer to whom it belongs.
+    pub(crate) fn deliver(&self, answer: Answer) {
+        let waiter = self
+            .slots
+            .borrow_mut()
+            .take(Ticket::unpack(answer.sequence));
+        if let Some(waiter) = waiter {
+            waiter(answer.reply);
+        }
+    }
+
+    /// Fails the proposals that have waited too long.
+    pub(crate) fn expire(&self, now: Instant) {
+        let expired = self.slots.borrow_mut().expire(now, self.limits.patience);
+        for waiter in expired {
+            waiter(Err(Failure::TimedOut));
+        }
+    }
+
+    /// Returns when a read from the published root sees every write acknowledged before this was called.
+    pub(crate) async fn linearizable(&self) -> Result<(), Failure> {
+        self.published.check_serving()?;
+        if self.published.reads_are_linearizable() {
+            return Ok(());
+        }
+        self.await_linearizable().await
+    }
+
+    /// A single voter answers from the last published root as soon as an entry of its own term is in it.
+    async fn await_linearizable(&self) -> Result<(), Failure> {
+        let deadline = Instant::now() + self.limits.patience;
+        while Instant::now() < deadline {
+            glommio::timer::sleep(Duration::from_millis(2)).await;
+            self.published.check_serving()?;
+            if self.published.reads_are_linearizable() {
+                return Ok(());
+            }
+        }
+        Err(Failure::TimedOut)
+    }
+
+    /// Runs an operation on the store until it needs no more pages. `operation` opens its own view each time.
+    pub(crate) async fn read<T>(
+        &self,
+        mut operation: impl FnMut(&Reader) -> PageOutcome<T>,
+    ) -> Result<T, Failure> {
+        loop {
+            match operation(&self.reader) {
+                Ok(value) => return Ok(value),
+                Err(stop) => self.resolve(stop).await?,
+            }
+        }
+    }
+
+    /// Removes the reason for which an operation on the store stopped.
+    pub(crate) async fn resolve(&self, stop: Stop) -> Result<(), Failure> {
+        match stop {
+            Stop::NeedPages(faults) => Ok(self.pager.bring_in(faults).await?),
+            Stop::Damage(damage) => Err(Failure::Damaged(damage.to_string().into())),
+            Stop::BadRecord(record) => Err(Failure::Damaged(record.to_string().into())),
+            Stop::NoSpace(_) => Err(Failure::NoSpace),
+        }
+    }
+}
+
+impl From<PagerError> for Failure {
+    fn from(error: PagerError) -> Self {
+        match error {
+            PagerError::Damage(damage) => Failure::Damaged(damage.to_string().into()),
+            PagerError::Busy => Failure::TooManyRequests,
+            PagerError::Stopped => Failure::Stopped,
+        }
+    }
+}
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Self {
+        use crate::services::errors;
+        match failure {
+            Failure::Refused(refusal) => refusal.into(),
+            Failure::TooManyRequests => errors::too_many_requests(),
+            Failure::TooLarge => errors::request_too_large(),
+            Failure::NoSpace => errors::no_space(),
+            Failure::NoLeader => errors::no_leader(),
+            Failure::TimedOut => errors::timed_out(),
+            Failure::Stopped => errors::stopped(),
+            Failure::Damaged(_) => errors::corrupt(),
+        }
+    }
+}

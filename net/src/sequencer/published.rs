@@ -1,0 +1,145 @@
+//! What the sequencer tells all reactors, in single numbers that are read without a lock.
+
+use super::Failure;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// See the module. Written by the sequencer alone, after each turn.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    term: AtomicU64,
+    leader: AtomicU64,
+    committed: AtomicU64,
+    applied: AtomicU64,
+    linearizable: AtomicBool,
+    compaction_finished: AtomicI64,
+    stopping: AtomicBool,
+    /// Bytes of the page file, in use, and the quota; a quota of 0 means none.
+    file_bytes: AtomicU64,
+    used_bytes: AtomicU64,
+    quota_bytes: AtomicU64,
+    /// The disk is full: growing requests are refused until it is not.
+    no_space: AtomicBool,
+    /// Why the node has stopped, if a disk or damage stopped it.
+    failed: Mutex<Option<String>>,
+}
+
+/// The numbers of one turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) term: u64,
+    pub(crate) leader: u64,
+    pub(crate) committed: u64,
+    pub(crate) applied: u64,
+    pub(crate) linearizable: bool,
+    pub(crate) compaction_finished: i64,
+    pub(crate) file_bytes: u64,
+    pub(crate) used_bytes: u64,
+    pub(crate) no_space: bool,
+}
+
+impl Published {
+    /// For a server with this quota in bytes; 0 for none.
+    pub(crate) fn new(quota_bytes: u64) -> Self {
+        Published {
+            quota_bytes: AtomicU64::new(quota_bytes),
+            ..Published::default()
+        }
+    }
+
+    /// Shows the numbers of a turn.
+    pub(crate) fn show(&self, progress: &Progress) {
+        self.term.store(progress.term, Ordering::Relaxed);
+        self.leader.store(progress.leader, Ordering::Relaxed);
+        self.committed.store(progress.committed, Ordering::Relaxed);
+        self.applied.store(progress.applied, Ordering::Relaxed);
+        self.file_bytes
+            .store(progress.file_bytes, Ordering::Relaxed);
+        self.used_bytes
+            .store(progress.used_bytes, Ordering::Relaxed);
+        self.compaction_finished
+            .store(progress.compaction_finished, Ordering::Relaxed);
+        self.no_space.store(progress.no_space, Ordering::Relaxed);
+        self.linearizable
+            .store(progress.linearizable, Ordering::Release);
+    }
+
+    pub(crate) fn term(&self) -> u64 {
+        self.term.load(Ordering::Relaxed)
+    }
+
+    /// The leader's id; 0 if none is known.
+    pub(crate) fn leader(&self) -> u64 {
+        self.leader.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.file_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn quota_bytes(&self) -> u64 {
+        self.quota_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The revision up to which the space of compacted history is given back.
+    pub(crate) fn compaction_finished(&self) -> i64 {
+        self.compaction_finished.load(Ordering::Relaxed)
+    }
+
+    /// Whether growing requests are refused.
+    pub(crate) fn is_out_of_space(&self) -> bool {
+        self.no_space.load(Ordering::Relaxed)
+    }
+
+    /// Whether a read from the published root sees every acknowledged write.
+    pub(crate) fn reads_are_linearizable(&self) -> bool {
+        self.linearizable.load(Ordering::Acquire)
+    }
+
+    /// Whether a request that may grow the store by `cost` bytes is within the quota.
+    pub(crate) fn has_space_for(&self, cost: u64) -> bool {
+        let quota = self.quota_bytes();
+        !self.is_out_of_space() && (quota == 0 || self.file_bytes() + cost < quota)
+    }
+
+    /// From now on requests are refused.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// The node has failed and serves no longer.
+    pub(crate) fn fail(&self, why: String) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.get_or_insert(why);
+        self.stop();
+    }
+
+    /// Why the node has failed, if it has.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Fails while the server stops.
+    pub(crate) fn check_serving(&self) -> Result<(), Failure> {
+        if self.stopping.load(Ordering::Acquire) {
+            Err(Failure::Stopped)
+        } else {
+            Ok(())
+        }
+    }
+}

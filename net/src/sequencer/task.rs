@@ -1,0 +1,359 @@
+//! The task that owns the node.
+//!
+//! It sleeps until a reactor has sent something, the disk has finished something, pages have arrived, or the next tick is
+//! due; then it takes one turn of the node and hands out what came of it, one message for each reactor.
+
+use super::pager::PagerError;
+use super::slots::Ticket;
+use super::{
+    Answer, EventBatch, EventRing, Failure, LeaseQuery, Pager, Progress, Published, Reply,
+    Submission, ToReactor,
+};
+use crate::reactor::{Lane, MailboxReceiver, MailboxSender};
+use glommio::io::PollableFd;
+use reeve_engine::disk::UringDisk;
+use reeve_engine::lease::Renewal;
+use reeve_node::{Node, NodeError, Turn};
+use reeve_raft::ProposeError;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// Submissions that are taken in before a turn.
+const SUBMISSIONS_PER_TURN: usize = 4096;
+
+type PageWait = Pin<Box<dyn Future<Output = Result<(), PagerError>>>>;
+
+/// See the module.
+pub(crate) struct Sequencer {
+    node: Node<UringDisk>,
+    turn: Turn,
+    submissions: MailboxReceiver<Submission>,
+    reactors: Vec<MailboxSender<ToReactor>>,
+    /// Answers that wait for their reactor's mailbox.
+    outgoing: Vec<Vec<Answer>>,
+    published: Arc<Published>,
+    events: Arc<EventRing>,
+    pager: Pager,
+    page_wait: Option<PageWait>,
+    /// Keepalives of leases that have run out: answered when the end of the lease is committed.
+    expired_keepalives: Vec<(i64, u64)>,
+    alarm: Rc<Alarm>,
+    start: Instant,
+    tick: Duration,
+    next_tick: Instant,
+}
+
+impl Sequencer {
+    /// A sequencer around a started node, on the reactor of this thread. A tick is a heartbeat interval.
+    pub(crate) fn new(
+        node: Node<UringDisk>,
+        submissions: MailboxReceiver<Submission>,
+        reactors: Vec<MailboxSender<ToReactor>>,
+        published: Arc<Published>,
+        events: Arc<EventRing>,
+        pager: Pager,
+        tick: Duration,
+    ) -> std::io::Result<Self> {
+        let ring = PollableFd::new(node.disk().as_fd().try_clone_to_owned()?)?;
+        let alarm = Rc::new(Alarm::default());
+        glommio::spawn_local(watch_ring(ring, Rc::clone(&alarm))).detach();
+        glommio::spawn_local(watch_clock(tick, Rc::clone(&alarm))).detach();
+        let start = Instant::now();
+        Ok(Sequencer {
+            node,
+            turn: Turn::default(),
+            submissions,
+            outgoing: reactors.iter().map(|_| Vec::new()).collect(),
+            reactors,
+            published,
+            events,
+            pager,
+            page_wait: None,
+            expired_keepalives: Vec::new(),
+            alarm,
+            start,
+            tick,
+            next_tick: start + tick,
+        })
+    }
+
+    /// Serves until `stop` says so, then writes what is left to the log.
+    ///
+    /// # Errors
+    /// [`NodeError`]: the node cannot go on; nothing more is answered.
+    pub(crate) async fn run(mut self, stop: impl Fn() -> bool) -> Result<(), NodeError> {
+        loop {
+            self.take_in();
+            self.turn()?;
+            self.hand_out();
+            if stop() {
+                return self.finish();
+            }
+            if self.turn.work_left {
+                glommio::executor().yield_task_queue_now().await;
+            } else {
+                poll_fn(|context| self.poll_work(context)).await;
+            }
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
+
+    /// Takes what the reactors have sent.
+    fn take_in(&mut self) {
+        let now_ms = self.now_ms();
+        let Sequencer {
+            submissions,
+            node,
+            outgoing,
+            expired_keepalives,
+            ..
+        } = self;
+        let mut answer = |sequence: u64, reply| {
+            if let Some(answers) = outgoing.get_mut(Ticket::reactor(sequence)) {
+                answers.push(Answer { sequence, reply });
+            }
+        };
+        submissions.drain(SUBMISSIONS_PER_TURN, |_, submission| match submission {
+            Submission::Propose { request, command } => {
+                if let Err(error) = node.propose(command) {
+                    answer(request.sequence, Err(refused(&error)));
+                }
+            }
+            Submission::Lease { sequence, query } => match (ask_lessor(node, query, now_ms), query)
+            {
+                (Some(reply), _) => answer(sequence, Ok(reply)),
+                (None, LeaseQuery::KeepAlive(id)) => expired_keepalives.push((id, sequence)),
+                (None, _) => unreachable!("only keepalives wait"),
+            },
+        });
+    }
+
+    fn turn(&mut self) -> Result<(), NodeError> {
+        let now = Instant::now();
+        if now >= self.next_tick {
+            self.node.tick();
+            // Ticks that were missed while the process stood still are not made up for.
+            self.next_tick = now + self.tick;
+        }
+        self.node.keep_events(self.events.is_watched());
+        let now_ms = self.now_ms();
+        self.node.turn(now_ms, &mut self.turn)?;
+        self.alarm.ring_emptied();
+        if !self.turn.faults.is_empty() {
+            let (pager, faults) = (self.pager.clone(), std::mem::take(&mut self.turn.faults));
+            self.page_wait = Some(Box::pin(async move { pager.bring_in(faults).await }));
+        }
+        for notice in self.turn.notices.drain(..) {
+            crate::info!(notice);
+        }
+        Ok(())
+    }
+
+    /// Shows where the node stands, then gives the answers: who is answered sees what was published.
+    fn hand_out(&mut self) {
+        self.published.show(&self.node_progress());
+        let mut news = false;
+        for published in self.turn.published.drain(..) {
+            if self.events.is_watched() {
+                let reeve_node::Published {
+                    after_revision,
+                    revision,
+                    events,
+                } = published;
+                self.events.append(EventBatch {
+                    after_revision,
+                    revision,
+                    events,
+                });
+                news = true;
+            }
+        }
+        for answered in self.turn.answers.drain(..) {
+            let sequence = answered.request.sequence;
+            if let Some(answers) = self.outgoing.get_mut(Ticket::reactor(sequence)) {
+                let reply = answered
+                    .outcome
+                    .map(Reply::Applied)
+                    .map_err(Failure::Refused);
+                answers.push(Answer { sequence, reply });
+            }
+        }
+        let Sequencer {
+            expired_keepalives,
+            node,
+            outgoing,
+            ..
+        } = self;
+        expired_keepalives.retain(|&(id, sequence)| {
+            let alive = node.lessor().contains(id);
+            if !alive && let Some(answers) = outgoing.get_mut(Ticket::reactor(sequence)) {
+                answers.push(Answer {
+                    sequence,
+                    reply: Ok(Reply::KeptAlive(0)),
+                });
+            }
+            alive
+        });
+        for (mailbox, answers) in self.reactors.iter().zip(&mut self.outgoing) {
+            if !answers.is_empty() {
+                let batch = ToReactor::Answers(std::mem::take(answers));
+                // A reactor that has not taken thousands of batches stands still: they wait here, in order.
+                if let Err(crate::reactor::Full(ToReactor::Answers(batch))) =
+                    mailbox.send(Lane::System, batch)
+                {
+                    *answers = batch;
+                }
+            }
+            if news {
+                // If its lane is full the reactor has news to look at already.
+                let _ = mailbox.send(Lane::Client, ToReactor::News);
+            }
+        }
+    }
+
+    fn node_progress(&self) -> Progress {
+        let status = self.node.status();
+        Progress {
+            term: status.term,
+            leader: status.leader,
+            committed: status.committed,
+            applied: status.applied,
+            linearizable: status.local_reads_valid,
+            compaction_finished: self.node.compaction_finished(),
+            file_bytes: status.file_bytes,
+            used_bytes: status.used_bytes,
+            no_space: status.no_space,
+        }
+    }
+
+    /// Ready when another turn is worth taking.
+    fn poll_work(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut ready = self.submissions.poll_ready(context).is_ready();
+        ready |= self.alarm.poll(context);
+        if let Some(wait) = &mut self.page_wait
+            && let Poll::Ready(outcome) = wait.as_mut().poll(context)
+        {
+            self.page_wait = None;
+            if let Err(error) = outcome {
+                // The node asks again; damage shows there with its page.
+                crate::warn!("pages could not be brought in", "error" => error.to_string());
+            }
+            self.node.pages_arrived();
+            ready = true;
+        }
+        if ready {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Seals the log: the next start knows that nothing is missing.
+    fn finish(mut self) -> Result<(), NodeError> {
+        let now_ms = self.now_ms();
+        self.node.seal(now_ms, &mut self.turn)
+    }
+}
+
+/// Wakes the sequencer. Each wait has a task of its own, because polling a pending timer or descriptor of glommio again
+/// registers it again.
+#[derive(Default)]
+struct Alarm {
+    raised: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    /// The ring was seen readable, and is to be watched again once the sequencer has emptied it.
+    ring_seen: Cell<bool>,
+    ring_waker: RefCell<Option<Waker>>,
+}
+
+impl Alarm {
+    fn raise(&self) {
+        self.raised.set(true);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether it was raised since the last time; if not, the task is woken when it is.
+    fn poll(&self, context: &Context<'_>) -> bool {
+        if self.raised.replace(false) {
+            return true;
+        }
+        *self.waker.borrow_mut() = Some(context.waker().clone());
+        false
+    }
+
+    /// The ring has been emptied: whatever it shows from now on is new.
+    fn ring_emptied(&self) {
+        if self.ring_seen.replace(false)
+            && let Some(waker) = self.ring_waker.borrow_mut().take()
+        {
+            waker.wake();
+        }
+    }
+
+    async fn until_ring_emptied(&self) {
+        poll_fn(|context| {
+            if !self.ring_seen.get() {
+                return Poll::Ready(());
+            }
+            *self.ring_waker.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Raises the alarm when the disk has finished something.
+async fn watch_ring(ring: PollableFd<OwnedFd>, alarm: Rc<Alarm>) {
+    loop {
+        if let Err(error) = ring.readable().await {
+            crate::error!("the disk's ring cannot be watched", "error" => error.to_string());
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+        }
+        alarm.ring_seen.set(true);
+        alarm.raise();
+        alarm.until_ring_emptied().await;
+    }
+}
+
+/// Raises the alarm when a tick is due.
+async fn watch_clock(tick: Duration, alarm: Rc<Alarm>) {
+    loop {
+        glommio::timer::sleep(tick).await;
+        alarm.raise();
+    }
+}
+
+fn refused(error: &ProposeError) -> Failure {
+    match error {
+        ProposeError::NotLeader { .. } | ProposeError::Transferring { .. } => Failure::NoLeader,
+        _ => Failure::TooManyRequests,
+    }
+}
+
+/// The lessor's answer; `None` if the lease has run out and its end is being committed: the client waits for that.
+fn ask_lessor(node: &mut Node<UringDisk>, query: LeaseQuery, now_ms: u64) -> Option<Reply> {
+    Some(match query {
+        LeaseQuery::KeepAlive(id) => match node.renew_lease(id, now_ms) {
+            Renewal::Renewed(ttl) => Reply::KeptAlive(ttl),
+            Renewal::Unknown => Reply::KeptAlive(0),
+            Renewal::Expired | Renewal::NotPrimary => return None,
+        },
+        LeaseQuery::TimeToLive(id) => {
+            let lessor = node.lessor();
+            let granted = lessor.granted_ttl(id);
+            Reply::TimeToLive(granted.zip(lessor.remaining_ttl(id, now_ms)))
+        }
+        LeaseQuery::List => Reply::Leases(node.lessor().ids().collect()),
+    })
+}

@@ -1,0 +1,95 @@
+//! grpc.health.v1, and what the HTTP endpoints ask.
+
+use crate::config::{CLUSTER_VERSION, ETCD_VERSION};
+use crate::grpc::{Code, RequestContext, RequestStream, ResponseSink, Router, Status};
+use crate::http::{Endpoints, Health, HealthRequest, Versions};
+use crate::sequencer::{Failure, Gate};
+use prost::Message;
+use reeve_api::health::{
+    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_methods,
+};
+use reeve_engine::mvcc::State;
+use std::rc::Rc;
+
+/// Registers the service. It knows one service name, the empty one.
+pub(crate) fn register(router: &mut Router) {
+    router.unary_message(
+        health_methods::CHECK,
+        |_, request: HealthCheckRequest| async move { check(&request) },
+    );
+    router.streaming(health_methods::WATCH, watch);
+}
+
+fn check(request: &HealthCheckRequest) -> Result<HealthCheckResponse, Status> {
+    if request.service.is_empty() {
+        Ok(HealthCheckResponse {
+            status: ServingStatus::Serving as i32,
+        })
+    } else {
+        Err(Status::new(Code::NotFound, "unknown service"))
+    }
+}
+
+async fn watch(
+    _: RequestContext,
+    requests: RequestStream,
+    sink: ResponseSink,
+) -> Result<(), Status> {
+    let request = HealthCheckRequest::decode(requests.single().await?)?;
+    let status = if request.service.is_empty() {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::ServiceUnknown
+    };
+    let response = HealthCheckResponse {
+        status: status as i32,
+    };
+    if sink.send(response.encode_to_vec().into()).await.is_err() {
+        return Ok(());
+    }
+    // The status does not change while the server runs.
+    std::future::pending().await
+}
+
+/// The HTTP endpoints.
+pub(crate) fn endpoints(gate: &Rc<Gate>) -> Endpoints {
+    let gate = Rc::clone(gate);
+    let versions = || Versions {
+        server: ETCD_VERSION.to_owned(),
+        cluster: CLUSTER_VERSION.to_owned(),
+        storage: CLUSTER_VERSION.to_owned(),
+    };
+    Endpoints::new(move |request| health(Rc::clone(&gate), request), versions)
+}
+
+async fn health(gate: Rc<Gate>, request: HealthRequest) -> Health {
+    let unhealthy = |reason: String| Health {
+        healthy: false,
+        reason,
+    };
+    let counts = |alarm: &str| !request.exclude.iter().any(|excluded| excluded == alarm);
+    if gate.published.is_out_of_space() && counts("NOSPACE") {
+        return unhealthy("ALARM NOSPACE".to_owned());
+    }
+    if gate.published.leader() == 0 && !request.serializable {
+        return unhealthy("RAFT NO LEADER".to_owned());
+    }
+    match read(&gate, request.serializable).await {
+        Ok(()) => Health {
+            healthy: true,
+            reason: String::new(),
+        },
+        Err(failure) => unhealthy(format!("RANGE ERROR:{failure}")),
+    }
+}
+
+async fn read(gate: &Gate, serializable: bool) -> Result<(), Failure> {
+    if serializable {
+        gate.published.check_serving()?;
+    } else {
+        gate.linearizable().await?;
+    }
+    gate.read(|reader| State::load(&reader.view()))
+        .await
+        .map(|_| ())
+}

@@ -1,0 +1,158 @@
+//! The Maintenance service: Status, Hash, HashKV.
+
+use super::kv::check_leader;
+use crate::config::{CLUSTER_VERSION, ETCD_VERSION};
+use crate::grpc::{RequestContext, Router, Status};
+use crate::sequencer::Gate;
+use reeve_api::etcdserverpb::{self as pb, maintenance_methods};
+use reeve_engine::mvcc::{Budget, HashKvTask, HashTask, KvHash, State, Step};
+use reeve_engine::pages::Outcome;
+use std::rc::Rc;
+
+/// Records that are hashed before others have their turn.
+const SLICE: u32 = 512;
+
+/// Registers the methods that one member has.
+pub(crate) fn register(router: &mut Router, gate: &Rc<Gate>) {
+    let gate_status = Rc::clone(gate);
+    router.unary_message(
+        maintenance_methods::STATUS,
+        move |context, _: pb::StatusRequest| status(Rc::clone(&gate_status), context),
+    );
+    let gate_alarm = Rc::clone(gate);
+    router.unary_message(maintenance_methods::ALARM, move |context, request| {
+        alarm(Rc::clone(&gate_alarm), context, request)
+    });
+    let gate_hash = Rc::clone(gate);
+    router.unary_message(maintenance_methods::HASH, move |_, _: pb::HashRequest| {
+        hash(Rc::clone(&gate_hash))
+    });
+    let gate_kv = Rc::clone(gate);
+    router.unary_message(maintenance_methods::HASH_KV, move |_, request| {
+        hash_kv(Rc::clone(&gate_kv), request)
+    });
+}
+
+async fn status(gate: Rc<Gate>, context: RequestContext) -> Result<pb::StatusResponse, Status> {
+    check_leader(&gate, &context)?;
+    let revision = gate
+        .read(|reader| State::load(&reader.view()))
+        .await?
+        .revision;
+    let published = &gate.published;
+    let size = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let mut errors = Vec::new();
+    if published.leader() == 0 {
+        errors.push("etcdserver: no leader".to_owned());
+    }
+    if published.is_out_of_space() {
+        errors.push(format!("memberID:{} alarm:NOSPACE ", gate.identity.member));
+    }
+    Ok(pb::StatusResponse {
+        header: Some(gate.header(revision)),
+        version: ETCD_VERSION.to_owned(),
+        db_size: size(published.file_bytes()),
+        leader: published.leader(),
+        raft_index: published.committed(),
+        raft_term: published.term(),
+        raft_applied_index: published.applied(),
+        errors,
+        db_size_in_use: size(published.used_bytes()),
+        is_learner: false,
+        storage_version: CLUSTER_VERSION.to_owned(),
+        db_size_quota: size(published.quota_bytes()),
+        downgrade_info: Some(pb::DowngradeInfo::default()),
+    })
+}
+
+/// Alarms follow the state of the disk and the quota: NOSPACE is raised while writes are refused for want of space,
+/// and ends with that. So there is nothing to activate, and deactivating one that is not raised has no effect.
+async fn alarm(
+    gate: Rc<Gate>,
+    context: RequestContext,
+    request: pb::AlarmRequest,
+) -> Result<pb::AlarmResponse, Status> {
+    check_leader(&gate, &context)?;
+    if request.action == pb::alarm_request::AlarmAction::Activate as i32
+        && request.alarm != pb::AlarmType::None as i32
+    {
+        return Err(Status::unimplemented(
+            "alarms cannot be raised by clients yet",
+        ));
+    }
+    let revision = gate
+        .read(|reader| State::load(&reader.view()))
+        .await?
+        .revision;
+    let wanted =
+        [pb::AlarmType::None as i32, pb::AlarmType::Nospace as i32].contains(&request.alarm);
+    let get = request.action == pb::alarm_request::AlarmAction::Get as i32;
+    let mut alarms = Vec::new();
+    if get && wanted && gate.published.is_out_of_space() {
+        let alarm = pb::AlarmType::Nospace as i32;
+        alarms.push(pb::AlarmMember {
+            member_id: gate.identity.member,
+            alarm,
+        });
+    }
+    Ok(pb::AlarmResponse {
+        header: Some(gate.header(revision)),
+        alarms,
+    })
+}
+
+async fn hash(gate: Rc<Gate>) -> Result<pb::HashResponse, Status> {
+    let mut task = HashTask::new();
+    let pin = gate.reader().pin();
+    let (hash, revision) = finish(&gate, &mut || {
+        let view = gate.reader().view_pinned(&pin);
+        view.map(|view| task.step(&view, &mut Budget::new(SLICE)))
+    })
+    .await?;
+    Ok(pb::HashResponse {
+        header: Some(gate.header(revision)),
+        hash,
+    })
+}
+
+async fn hash_kv(gate: Rc<Gate>, request: pb::HashKvRequest) -> Result<pb::HashKvResponse, Status> {
+    let mut task = HashKvTask::new(request.revision);
+    let pin = gate.reader().pin();
+    let KvHash {
+        hash,
+        compact_revision,
+        hash_revision,
+        revision,
+    } = finish(&gate, &mut || {
+        let view = gate.reader().view_pinned(&pin);
+        view.map(|view| task.step(&view, &mut Budget::new(SLICE)))
+    })
+    .await?;
+    let header = Some(gate.header(revision));
+    Ok(pb::HashKvResponse {
+        header,
+        hash,
+        compact_revision,
+        hash_revision,
+    })
+}
+
+/// Steps a task to its end; `None` from `step` means that the pinned root was given up.
+async fn finish<T>(
+    gate: &Gate,
+    step: &mut dyn FnMut() -> Option<Outcome<Step<T>>>,
+) -> Result<T, Status> {
+    loop {
+        match step() {
+            None => {
+                return Err(Status::internal(
+                    "the read took too long: its pages were given up",
+                ));
+            }
+            Some(Ok(Step::Done(done))) => return Ok(done),
+            Some(Ok(Step::Refused(refusal))) => return Err(refusal.into()),
+            Some(Ok(Step::Yield)) => glommio::yield_if_needed().await,
+            Some(Err(stop)) => gate.resolve(stop).await?,
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! From a configuration to a member that serves: recovery, the node, and what each reactor needs of it.
+
+use super::data_directory::DataDirectory;
+use super::launch::{ReactorSetup, STOP_FAILED, Service};
+use crate::config::Config;
+use crate::reactor::{Capacity, MailboxReceiver, MailboxSender, SEQUENCER, Stop, mailbox};
+use crate::sequencer::{
+    BringIn, EventRing, Gate, Identity, Limits, Pager, Published, Sequencer, Submission, ToReactor,
+};
+use crate::services::{Hub, LeaseIds, run_watches, serve};
+use reeve_api::etcdserverpb::Member as MemberMessage;
+use reeve_engine::btree::{Reader, Store, StoreOptions};
+use reeve_engine::disk::UringDisk;
+use reeve_engine::lease::minimum_ttl;
+use reeve_engine::wal::{Identity as LogIdentity, Wal, WalOptions};
+use reeve_node::{Node, NodeOptions, Started, identity};
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Messages that may wait for the sequencer or for a reactor.
+const MAILBOX: Capacity = Capacity {
+    system: 1 << 14,
+    client: 1 << 16,
+};
+
+/// Answers and news that a reactor takes before others have their turn.
+const MESSAGES_PER_TURN: usize = 1024;
+
+/// Bytes of log entries that a member alone keeps in memory after they are applied.
+const LOG_CACHE_BYTES: usize = 4 << 20;
+
+/// The space quota when none is given (etcd's).
+const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
+
+/// How often abandoned proposals are looked for.
+const EXPIRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What all reactors of the process share while they start, and after.
+pub struct Member {
+    config: Config,
+    write_ahead_log: PathBuf,
+    identity: Identity,
+    limits: Limits,
+    published: Arc<Published>,
+    events: Arc<EventRing>,
+    sequencer: MailboxSender<Submission>,
+    /// Taken by the reactor of the sequencer.
+    submissions: Mutex<Option<MailboxReceiver<Submission>>>,
+    to_reactors: Vec<MailboxSender<ToReactor>>,
+    /// Each taken by its reactor.
+    from_sequencer: Vec<Mutex<Option<MailboxReceiver<ToReactor>>>>,
+    started: Mutex<Option<Result<Shared, String>>>,
+    /// Reactors that still answer requests.
+    serving: AtomicUsize,
+}
+
+/// What the sequencer's reactor gives to the others once the node is there.
+struct Shared {
+    readers: Vec<Option<Reader>>,
+    pager: Pager,
+}
+
+impl Member {
+    /// A member that is to run on `reactors` reactors.
+    #[must_use]
+    pub fn new(config: Config, directory: &DataDirectory, reactors: usize) -> Arc<Self> {
+        let urls: Vec<String> = config
+            .initial_advertise_peer_urls
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let member = identity::bootstrap_member_id(&urls, &config.initial_cluster_token);
+        let identity = Identity {
+            cluster: identity::cluster_id(&[member]),
+            member,
+            request_nonce: member ^ random(),
+        };
+        let limits = Limits {
+            txn_operations: usize::try_from(config.max_txn_ops).unwrap_or(usize::MAX),
+            request_bytes: usize::try_from(config.max_request_bytes).unwrap_or(usize::MAX),
+            patience: Duration::from_secs(5) + Duration::from_millis(2 * config.election_timeout),
+            minimum_lease_ttl: minimum_ttl(config.heartbeat_interval, config.election_timeout),
+        };
+        let quota = match config.quota_backend_bytes {
+            0 => DEFAULT_QUOTA_BYTES,
+            bytes => u64::try_from(bytes).unwrap_or(0),
+        };
+        let (sequencer, submissions) = mailbox(MAILBOX);
+        let (to_reactors, from_sequencer): (Vec<_>, Vec<_>) =
+            (0..reactors).map(|_| mailbox(MAILBOX)).unzip();
+        Arc::new(Member {
+            write_ahead_log: directory.write_ahead_log().to_path_buf(),
+            identity,
+            limits,
+            published: Arc::new(Published::new(quota)),
+            events: Arc::default(),
+            sequencer,
+            submissions: Mutex::new(Some(submissions)),
+            to_reactors,
+            from_sequencer: from_sequencer
+                .into_iter()
+                .map(|receiver| Mutex::new(Some(receiver)))
+                .collect(),
+            started: Mutex::new(None),
+            serving: AtomicUsize::new(reactors),
+            config,
+        })
+    }
+
+    /// What one reactor serves. On the sequencer's reactor this starts the node; the others wait for it.
+    ///
+    /// # Errors
+    /// Why the member cannot start, for the operator.
+    pub async fn set_up(self: Arc<Self>, setup: ReactorSetup) -> Result<Service, String> {
+        let mut sequencing = None;
+        if setup.index == SEQUENCER {
+            let begun = Instant::now();
+            let started = self.start_node();
+            let outcome = match started {
+                Ok((started, shared)) => {
+                    crate::info!(
+                        "recovered",
+                        "entries-to-apply" => started.entries_to_apply,
+                        "took" => begun.elapsed(),
+                    );
+                    sequencing = Some(started.node);
+                    Ok(shared)
+                }
+                Err(reason) => Err(reason),
+            };
+            *self.lock_started() = Some(outcome);
+        }
+        let (reader, pager) = self.take_shared(setup.index).await?;
+        let running = match sequencing {
+            Some(node) => Some(self.run_sequencer(node, pager.clone(), setup.stop)?),
+            None => None,
+        };
+        let service = self.serve(setup.index, reader, pager, running)?;
+        // Not before a read sees all that was acknowledged earlier.
+        while !self.published.reads_are_linearizable() {
+            if let Some(failure) = self.published.failure() {
+                return Err(failure);
+            }
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(service)
+    }
+
+    fn lock_started(&self) -> std::sync::MutexGuard<'_, Option<Result<Shared, String>>> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn take_shared(&self, index: usize) -> Result<(Reader, Pager), String> {
+        loop {
+            match &mut *self.lock_started() {
+                Some(Ok(shared)) => {
+                    let reader = shared.readers.get_mut(index).and_then(Option::take);
+                    let reader = reader.ok_or_else(|| format!("reactor {index} has no reader"))?;
+                    return Ok((reader, shared.pager.clone()));
+                }
+                Some(Err(reason)) => return Err(reason.clone()),
+                None => {}
+            }
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Reads the log and the page file, and puts a node together. Blocks; nothing is served yet.
+    fn start_node(&self) -> Result<(Started<UringDisk>, Shared), String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let mut disk = UringDisk::new().map_err(|error| text(&error))?;
+        let identity = LogIdentity {
+            cluster_id: self.identity.cluster,
+            member_id: self.identity.member,
+        };
+        let wal = WalOptions {
+            cache_bytes: LOG_CACHE_BYTES,
+            ..WalOptions::new(identity)
+        };
+        let log = Wal::open(&mut disk, &self.write_ahead_log, wal).map_err(|error| text(&error))?;
+        for notice in &log.notices {
+            crate::warn!(notice.to_string());
+        }
+        let store = Store::in_memory(StoreOptions::default());
+        let readers = self
+            .to_reactors
+            .iter()
+            .map(|_| Some(store.reader()))
+            .collect();
+        // A store in memory never asks for pages.
+        let bring_in: Arc<BringIn> = Arc::new(|_| Ok(()));
+        let pager = Pager::start(&bring_in, 2).map_err(|error| text(&error))?;
+        let mut bring_in = |stop| Err(reeve_node::NodeError::from_stop(stop));
+        let started = Node::start(self.node_options(), disk, log, store, &mut bring_in);
+        let started = started.map_err(|error| text(&error))?;
+        Ok((started, Shared { readers, pager }))
+    }
+
+    fn node_options(&self) -> NodeOptions {
+        let config = &self.config;
+        let ticks = config.election_timeout / config.heartbeat_interval.max(1);
+        NodeOptions {
+            member_id: self.identity.member,
+            voters: vec![self.identity.member],
+            election_ticks: u32::try_from(ticks).unwrap_or(u32::MAX).max(2),
+            election_ms: config.election_timeout,
+            pre_vote: config.pre_vote,
+            minimum_lease_ttl: self.limits.minimum_lease_ttl,
+            lease_retry_ms: self.limits.patience.as_millis() as u64,
+            log_cache_bytes: LOG_CACHE_BYTES,
+            request_nonce: self.identity.request_nonce,
+            seed: random(),
+            incarnation: random(),
+        }
+    }
+
+    /// Starts the sequencer as a task; the future ends when it has sealed the log.
+    fn run_sequencer(
+        self: &Arc<Self>,
+        node: Node<UringDisk>,
+        pager: Pager,
+        stop: Stop,
+    ) -> Result<glommio::task::JoinHandle<()>, String> {
+        let submissions = self
+            .submissions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let submissions = submissions.ok_or("the sequencer runs already")?;
+        let tick = Duration::from_millis(self.config.heartbeat_interval);
+        let sequencer = Sequencer::new(
+            node,
+            submissions,
+            self.to_reactors.clone(),
+            Arc::clone(&self.published),
+            Arc::clone(&self.events),
+            pager,
+            tick,
+        );
+        let sequencer =
+            sequencer.map_err(|error| format!("cannot watch the disk's ring: {error}"))?;
+        let member = Arc::clone(self);
+        let task = async move {
+            let ended = || member.serving.load(Ordering::Acquire) == 0;
+            if let Err(error) = sequencer.run(ended).await {
+                crate::fatal!("the member cannot go on", "error" => error.to_string());
+                member.published.fail(error.to_string());
+                stop.raise(STOP_FAILED);
+            }
+        };
+        Ok(glommio::spawn_local(task).detach())
+    }
+
+    fn serve(
+        self: &Arc<Self>,
+        index: usize,
+        reader: Reader,
+        pager: Pager,
+        sequencer: Option<glommio::task::JoinHandle<()>>,
+    ) -> Result<Service, String> {
+        let gate = Rc::new(Gate::new(
+            index,
+            self.identity,
+            self.limits,
+            Arc::clone(&self.published),
+            Arc::clone(&self.events),
+            pager,
+            reader,
+            self.sequencer.clone(),
+        ));
+        let hub = Hub::new(Rc::clone(&gate), self.progress_interval());
+        let receiver = self.from_sequencer.get(index);
+        let receiver =
+            receiver.and_then(|place| place.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let receiver = receiver.ok_or_else(|| format!("reactor {index} has started already"))?;
+        glommio::spawn_local(receive(Rc::clone(&gate), receiver, Rc::clone(&hub))).detach();
+        glommio::spawn_local(expire(Rc::clone(&gate))).detach();
+        glommio::spawn_local(run_watches(Rc::clone(&hub))).detach();
+        let (router, endpoints) = serve(&gate, &hub, vec![self.message()], LeaseIds::new(random()));
+        let member = Arc::clone(self);
+        let finish = async move {
+            member.serving.fetch_sub(1, Ordering::AcqRel);
+            if let Some(sequencer) = sequencer {
+                sequencer.await;
+            }
+        };
+        Ok(Service {
+            router,
+            endpoints,
+            ready: true,
+            finish: Box::pin(finish),
+        })
+    }
+
+    fn progress_interval(&self) -> Duration {
+        let interval = self.config.watch_progress_notify_interval;
+        if interval.is_zero() {
+            Duration::from_secs(600)
+        } else {
+            interval.max(Duration::from_millis(100))
+        }
+    }
+
+    /// This member as the Cluster service shows it.
+    fn message(&self) -> MemberMessage {
+        let text = |urls: &[crate::config::Url]| urls.iter().map(ToString::to_string).collect();
+        MemberMessage {
+            id: self.identity.member,
+            name: self.config.name.clone(),
+            peer_ur_ls: text(&self.config.initial_advertise_peer_urls),
+            client_ur_ls: text(&self.config.advertise_client_urls),
+            is_learner: false,
+        }
+    }
+}
+
+/// A number that cannot be foretold: the standard library's hash keys come from the system's random source.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// Hands what the sequencer sends to those who wait for it.
+async fn receive(gate: Rc<Gate>, mut receiver: MailboxReceiver<ToReactor>, hub: Rc<Hub>) {
+    loop {
+        receiver.ready().await;
+        receiver.drain(MESSAGES_PER_TURN, |_, message| match message {
+            ToReactor::Answers(answers) => {
+                answers.into_iter().for_each(|answer| gate.deliver(answer))
+            }
+            ToReactor::News => hub.news().tell(),
+        });
+        glommio::yield_if_needed().await;
+    }
+}
+
+async fn expire(gate: Rc<Gate>) {
+    loop {
+        glommio::timer::sleep(EXPIRY_INTERVAL).await;
+        gate.expire(Instant::now());
+    }
+}

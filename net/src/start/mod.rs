@@ -1,0 +1,9 @@
+//! Starting a server: the data directory, recovery, the node, the reactors.
+
+mod data_directory;
+mod launch;
+mod member;
+
+pub use data_directory::{DataDirectory, DataDirectoryError};
+pub use launch::{LaunchError, ReactorSetup, STOP_FAILED, Service, launch, reactor_count};
+pub use member::Member;

@@ -1,0 +1,59 @@
+//! Kills the server with SIGKILL under 32 writers, starts it again, and looks for every acknowledged write: none may be
+//! missing, hold another value or stand at another revision. Nothing that was never written may appear, and a transaction
+//! whose answer was lost must be there whole or not at all.
+//!
+//! `REEVE_CRASH_ROUNDS` sets the rounds, `REEVE_SEED` repeats the choice of writes (not their timing).
+
+mod verify;
+mod writer;
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::support::grpc::Client;
+use crate::support::random::Random;
+use crate::support::server::{Launch, Server};
+use crate::support::{notice, run, setting, turn};
+
+use verify::Store;
+use writer::{Writer, Written};
+
+const WRITERS: u64 = 32;
+
+#[test]
+fn kill_9_loses_nothing() {
+    let _turn = turn::alone();
+    let rounds = setting("REEVE_CRASH_ROUNDS", 50);
+    let mut random = Random::announced("crash");
+    let mut server = Launch::under_test().start();
+    let mut store = Store::default();
+    for round in 0..rounds {
+        let written = run(write_until_killed(&mut server, round, &mut random));
+        server.start_again();
+        run(store.check(&server.endpoint(), round, written, &mut random));
+    }
+    run(store.check_all(&server.endpoint()));
+    let acknowledged = store.acknowledged();
+    assert!(
+        acknowledged >= rounds * WRITERS,
+        "only {acknowledged} writes were acknowledged in {rounds} rounds"
+    );
+    notice(&format!(
+        "crash: {rounds} rounds of kill -9 under {WRITERS} writers, {acknowledged} acknowledged writes, all found"
+    ));
+}
+
+/// Lets the writers run for a while and kills the server in the middle of it.
+async fn write_until_killed(server: &mut Server, round: u64, random: &mut Random) -> Vec<Written> {
+    let mut writers = JoinSet::new();
+    for number in 0..WRITERS {
+        let client = Client::connect(&server.endpoint()).await;
+        let writer = Writer::new(client, round, number, random.next());
+        writers.spawn(writer.run());
+    }
+    sleep(Duration::from_millis(80 + random.below(300))).await;
+    server.kill();
+    writers.join_all().await
+}

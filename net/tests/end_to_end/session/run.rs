@@ -1,0 +1,210 @@
+//! Carries out a script against one server.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use regex::Regex;
+
+use super::mask::Mask;
+use super::script::{Action, Script, Step};
+use crate::support::etcdctl::{Answer, Background, Etcdctl};
+use crate::support::server::Server;
+
+/// How long `@` waits before the difference is left to show itself.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What each step gave, with what may differ hidden.
+pub struct Transcript {
+    steps: Vec<Shown>,
+}
+
+/// One step and what it gave, with what may differ hidden.
+struct Shown {
+    line: usize,
+    text: String,
+    stdout: String,
+    stderr: String,
+    code: String,
+}
+
+impl Transcript {
+    /// A text for each step that differs.
+    pub fn differences(&self, other: &Transcript) -> Vec<String> {
+        assert_eq!(self.steps.len(), other.steps.len(), "one script");
+        let pairs = self.steps.iter().zip(&other.steps);
+        pairs
+            .filter_map(|(expected, actual)| {
+                let mut out = String::new();
+                difference(&mut out, "stdout", &expected.stdout, &actual.stdout);
+                difference(&mut out, "stderr", &expected.stderr, &actual.stderr);
+                difference(&mut out, "exit code", &expected.code, &actual.code);
+                (!out.is_empty())
+                    .then(|| format!("line {}: {}\n{out}", expected.line, expected.text))
+            })
+            .collect()
+    }
+}
+
+fn difference(out: &mut String, what: &str, expected: &str, actual: &str) {
+    if expected == actual {
+        return;
+    }
+    let (expected, actual): (Vec<&str>, Vec<&str>) =
+        (expected.lines().collect(), actual.lines().collect());
+    let same_before = expected
+        .iter()
+        .zip(&actual)
+        .take_while(|(a, b)| a == b)
+        .count();
+    let rest = expected.len().min(actual.len()) - same_before;
+    let same_after = (1..=rest)
+        .take_while(|&back| expected[expected.len() - back] == actual[actual.len() - back])
+        .count();
+    out.push_str(&format!("  {what}, from line {}:\n", same_before + 1));
+    for line in &expected[same_before..expected.len() - same_after] {
+        out.push_str(&format!("    - {line}\n"));
+    }
+    for line in &actual[same_before..actual.len() - same_after] {
+        out.push_str(&format!("    + {line}\n"));
+    }
+}
+
+/// The state of one run.
+struct Run {
+    etcdctl: Etcdctl,
+    mask: Mask,
+    names: BTreeMap<String, String>,
+    background: BTreeMap<String, Background>,
+    /// The last output as it came, for `>`.
+    last: String,
+    /// Stops the server at the end.
+    server: Server,
+}
+
+/// Runs all steps against the server.
+pub fn run(script: &Script, server: Server, etcdctl: PathBuf) -> Transcript {
+    let mut run = Run {
+        etcdctl: Etcdctl {
+            program: etcdctl,
+            endpoint: server.endpoint(),
+        },
+        mask: Mask::new(server.client_port(), server.peer_port()),
+        names: BTreeMap::new(),
+        background: BTreeMap::new(),
+        last: String::new(),
+        server,
+    };
+    run.hide_identifiers();
+    let steps: Vec<_> = script
+        .steps
+        .iter()
+        .filter_map(|step| Some((step, run.step(step)?)))
+        .collect();
+    assert!(
+        run.server.lives(),
+        "the server ended:\n{}",
+        run.server.printed()
+    );
+    // Names are found after the step that shows them first, so the masks are complete only now.
+    let shown = |(step, answer): (&Step, Answer)| Shown {
+        line: step.line,
+        text: step.text.clone(),
+        stdout: run.mask.apply(&answer.stdout),
+        stderr: run.mask.apply(&answer.stderr),
+        code: format!("{:?}", answer.code),
+    };
+    Transcript {
+        steps: steps.into_iter().map(shown).collect(),
+    }
+}
+
+impl Run {
+    /// Learns the identifiers of the cluster and the member, which hold in all answers.
+    fn hide_identifiers(&mut self) {
+        let words = ["endpoint", "status", "-w", "json"].map(String::from);
+        let answer = self.etcdctl.run(&words, "");
+        let status: serde_json::Value = serde_json::from_slice(&answer.stdout)
+            .unwrap_or_else(|error| panic!("endpoint status: {error}: {answer:?}"));
+        let header = &status[0]["Status"]["header"];
+        let identifier = |field: &str| {
+            header[field]
+                .as_u64()
+                .unwrap_or_else(|| panic!("endpoint status without {field}: {status}"))
+        };
+        self.mask
+            .hide_identifiers(identifier("cluster_id"), identifier("member_id"));
+    }
+
+    /// One step; what it printed, if that is compared.
+    fn step(&mut self, step: &Step) -> Option<Answer> {
+        match &step.action {
+            Action::Run { words, input } => {
+                let words = self.filled(words);
+                let answer = self.etcdctl.run(&words, &self.fill(input));
+                self.last = String::from_utf8_lossy(&answer.stdout).into_owned();
+                return Some(answer);
+            }
+            Action::Name { name, pattern } => self.name(step.line, name, pattern),
+            Action::Start { name, words } => {
+                let started = self.etcdctl.start(&self.filled(words));
+                self.background.insert(name.clone(), started);
+            }
+            Action::Feed { name, input } => {
+                let input = self.fill(input);
+                self.running(step.line, name).feed(&input);
+            }
+            Action::Await { name, lines } => {
+                self.running(step.line, name).await_lines(*lines, PATIENCE);
+            }
+            Action::Stop { name } => {
+                self.running(step.line, name);
+                return self.background.remove(name).map(Background::stop);
+            }
+            Action::Drop { name } => {
+                self.running(step.line, name);
+                self.background.remove(name).map(Background::stop);
+            }
+            Action::Finish { name } => {
+                self.running(step.line, name);
+                let finished = self.background.remove(name);
+                return finished.map(|running| running.finish(PATIENCE));
+            }
+            Action::Pause { milliseconds } => thread::sleep(Duration::from_millis(*milliseconds)),
+        }
+        None
+    }
+
+    fn name(&mut self, line: usize, name: &str, pattern: &str) {
+        let pattern = Regex::new(pattern).expect("a pattern");
+        let found = pattern.captures(&self.last).and_then(|found| found.get(1));
+        // Without a match the step before differs already, and later steps show the name.
+        let value = found.map_or_else(
+            || format!("line {line} found no {name}"),
+            |found| found.as_str().to_string(),
+        );
+        self.mask.hide(&value, name);
+        if let Ok(number) = u64::from_str_radix(&value, 16) {
+            self.mask.hide(&number.to_string(), name);
+        }
+        self.names.insert(name.to_string(), value);
+    }
+
+    fn running(&mut self, line: usize, name: &str) -> &mut Background {
+        self.background
+            .get_mut(name)
+            .unwrap_or_else(|| panic!("line {line}: nothing called {name} runs"))
+    }
+
+    fn fill(&self, text: &str) -> String {
+        let fill = |text: String, (name, value): (&String, &String)| {
+            text.replace(&format!("{{{name}}}"), value)
+        };
+        self.names.iter().fold(text.to_string(), fill)
+    }
+
+    fn filled(&self, words: &[String]) -> Vec<String> {
+        words.iter().map(|word| self.fill(word)).collect()
+    }
+}

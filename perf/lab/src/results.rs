@@ -1,0 +1,163 @@
+//! Results: the table, and the files it is kept in.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use reeve_tools::bench::compare::{median, number};
+use reeve_tools::bench::environment::Environment;
+use reeve_tools::bench::report::table::{latency, size};
+use serde::Serialize;
+
+use crate::build::{ETCD_VERSION, run};
+use crate::error::{LabError, LabResult};
+use crate::measure::{Lab, Measured};
+
+/// A row with its number and title.
+#[derive(Debug, Clone, Serialize)]
+struct TableRow {
+    number: usize,
+    title: String,
+    measured: Measured,
+}
+
+/// All that was measured in one go.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Table {
+    /// UTC date and time of the beginning.
+    date: String,
+    /// Commit of the tree, with a mark when it was changed.
+    commit: String,
+    etcd: String,
+    rounds: usize,
+    /// Short runs: not to be quoted.
+    quick: bool,
+    environment: Environment,
+    rows: Vec<TableRow>,
+}
+
+fn output(program: &str, arguments: &[&str]) -> LabResult<String> {
+    Ok(run(Command::new(program).args(arguments))?
+        .trim()
+        .to_owned())
+}
+
+impl Table {
+    /// An empty table.
+    pub(crate) fn begin(lab: &Lab, rounds: usize, quick: bool) -> LabResult<Self> {
+        let mut commit = output("git", &["rev-parse", "--short=12", "HEAD"])?;
+        if !output("git", &["status", "--porcelain", "--untracked-files=no"])?.is_empty() {
+            commit += "+changes";
+        }
+        Ok(Self {
+            date: output("date", &["-u", "+%Y-%m-%d %H:%M"])?,
+            commit,
+            etcd: ETCD_VERSION.to_owned(),
+            rounds,
+            quick,
+            environment: lab.environment.clone(),
+            rows: Vec::new(),
+        })
+    }
+
+    /// Adds a measured row.
+    pub(crate) fn add(&mut self, number: usize, title: &str, measured: Measured) {
+        self.rows.push(TableRow {
+            number,
+            title: title.to_owned(),
+            measured,
+        });
+    }
+
+    /// The row added last, as Markdown.
+    pub(crate) fn last_row(&self) -> String {
+        let mut text = String::new();
+        if let Some(row) = self.rows.last() {
+            row.write(&mut text);
+        }
+        text
+    }
+
+    /// The table as Markdown.
+    pub(crate) fn markdown(&self) -> String {
+        let machine = &self.environment;
+        let mut text = format!("# etcd {} and reeve, {}\n\n", self.etcd, self.date);
+        let _ = writeln!(
+            text,
+            "Commit {}; {} rounds in turn; {}, {} processors, {}, Linux {}.",
+            self.commit,
+            self.rounds,
+            machine.processor,
+            machine.processors,
+            size(machine.memory_bytes),
+            machine.kernel
+        );
+        if let Some(flush) = &machine.flush {
+            let _ = writeln!(
+                text,
+                "A 4 KiB write and flush takes {} (p50, growing file), {} (overwriting).",
+                latency(flush.growing_p50_us),
+                latency(flush.overwrite_p50_us)
+            );
+        }
+        if self.quick {
+            text += "\n**Short runs over few keys: not to be quoted.**\n";
+        }
+        text += "\nFigures are medians over the rounds. Ratios are reeve to etcd, the median of the \
+                 rounds' ratios with the least and the greatest.\n";
+        for row in &self.rows {
+            row.write(&mut text);
+        }
+        text
+    }
+
+    /// Where this table is kept below `results`.
+    pub(crate) fn directory(&self, results: &Path) -> PathBuf {
+        let day = self.date.split(' ').next().unwrap_or_default();
+        let quick = if self.quick { "-quick" } else { "" };
+        results.join(format!("{day}-{}{quick}", self.commit))
+    }
+
+    /// Writes the table as Markdown and JSON.
+    pub(crate) fn write(&self, results: &Path) -> LabResult<()> {
+        let directory = self.directory(results);
+        fs::create_dir_all(&directory).map_err(LabError::file(&directory))?;
+        let json = serde_json::to_string_pretty(self).unwrap_or_default();
+        for (name, text) in [("table.md", self.markdown()), ("results.json", json)] {
+            let path = directory.join(name);
+            fs::write(&path, text).map_err(LabError::file(path))?;
+        }
+        Ok(())
+    }
+}
+
+impl TableRow {
+    fn write(&self, text: &mut String) {
+        let _ = write!(text, "\n## {}. {}\n\n", self.number, self.title);
+        if !self.measured.figures.is_empty() {
+            *text += "| | etcd | reeve | reeve / etcd | spread |\n|---|---:|---:|---:|---:|\n";
+        }
+        for figure in &self.measured.figures {
+            let shown = |values: &[f64]| median(values.to_vec()).map_or("-".into(), number);
+            let (ratio, spread) = match figure.ratio() {
+                Some((middle, least, greatest)) => (
+                    format!("{middle:.2}"),
+                    format!("{least:.2} to {greatest:.2}"),
+                ),
+                None => ("-".into(), "-".into()),
+            };
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {ratio} | {spread} |",
+                figure.name,
+                shown(&figure.etcd),
+                shown(&figure.reeve)
+            );
+        }
+        for remark in &self.measured.remarks {
+            let remark = remark.replace('\n', " ");
+            let _ = writeln!(text, "\n{remark}");
+        }
+    }
+}

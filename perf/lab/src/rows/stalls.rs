@@ -1,0 +1,86 @@
+//! Row 8: rare delays at a moderate rate, idle and beside maintenance.
+
+use reeve_tools::bench::result::RunResult;
+
+use crate::error::LabResult;
+use crate::generator::operation;
+use crate::maintenance::{beside, compact, defragment, snapshot};
+use crate::measure::{Figure, Lab, figure};
+use crate::server::{Kind, Server};
+
+/// Puts per second.
+const RATE: u64 = 2_000;
+/// Size of the values that make the garbage.
+const GARBAGE_VALUE: u64 = 16 << 10;
+
+fn load(lab: &Lab, server: &Server) -> LabResult<RunResult> {
+    let seconds = lab.scale.stall_seconds;
+    let workload =
+        format!("put --conns 20 --rate {RATE} --duration {seconds}s --key-order zipfian");
+    lab.generator.run(server, &workload)
+}
+
+fn figures_of(name: &str, result: &RunResult) -> LabResult<Vec<Figure>> {
+    let puts = operation(result, "put")?;
+    Ok(vec![
+        figure(&format!("{name}: p99.9 ms"), puts.latency_us.p999 / 1e3),
+        figure(
+            &format!("{name}: longest put ms"),
+            puts.latency_us.max / 1e3,
+        ),
+        figure(
+            &format!("{name}: longest time without an answer ms"),
+            result.longest_stall_ms,
+        ),
+    ])
+}
+
+/// Row 8. A checkpoint of etcd's is its periodic commit and Raft snapshot, which its defaults make
+/// during any minute of this load; the same holds for reeve's checkpoints, so "idle" covers them.
+/// A server that lacks one kind of maintenance is still measured beside the other.
+pub(super) fn stalls(lab: &Lab, kind: Kind, figures: &mut Vec<Figure>) -> LabResult<()> {
+    let server = lab.server(kind)?;
+    figures.extend(figures_of("idle and checkpoints", &load(lab, &server)?)?);
+    make_garbage(lab, &server)?;
+    let snapshots = beside_snapshots(lab, &server, figures);
+    let defragmentation = beside_defragmentation(lab, &server, figures);
+    snapshots.and(defragmentation)
+}
+
+fn beside_snapshots(lab: &Lab, server: &Server, figures: &mut Vec<Figure>) -> LabResult<()> {
+    let (result, times) = beside(|| snapshot(server).map(drop), || load(lab, server))?;
+    figures.extend(figures_of("during snapshots", &result)?);
+    figures.push(figure("snapshots taken meanwhile", times as f64));
+    Ok(())
+}
+
+fn beside_defragmentation(lab: &Lab, server: &Server, figures: &mut Vec<Figure>) -> LabResult<()> {
+    let mut done = false;
+    let once = || {
+        if done {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            return Ok(());
+        }
+        done = true;
+        // The load is to be steady before the work begins.
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        compact(server)?;
+        defragment(server)
+    };
+    let (result, _) = beside(once, || load(lab, server))?;
+    figures.extend(figures_of(
+        "during compaction and defragmentation",
+        &result,
+    )?);
+    Ok(())
+}
+
+/// Overwrites a few keys until they have left enough behind.
+fn make_garbage(lab: &Lab, server: &Server) -> LabResult<()> {
+    let total = (lab.scale.garbage_bytes / GARBAGE_VALUE).max(100);
+    let workload = format!(
+        "put --conns 10 --clients 100 --total {total} --val-size {GARBAGE_VALUE} \
+         --key-space-size 1000 --key-prefix garbage/"
+    );
+    lab.generator.run(server, &workload).map(drop)
+}

@@ -1,0 +1,173 @@
+//! Several runs of one workload: a stepped rate, and the search for the highest rate that keeps a
+//! given 99th percentile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::BenchResult;
+use super::load::load;
+use super::options::{RateList, Workload};
+use super::plan::Plan;
+use super::result::RunResult;
+use super::run::{Outcome, Servers, run};
+
+/// Runs of one workload at several rates.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Campaign {
+    /// The limit of a search, in microseconds.
+    pub limit_p99_us: Option<f64>,
+    /// The highest rate found within the limit, per second.
+    pub highest_rate: Option<f64>,
+    /// Each run with the rate it was meant to have.
+    pub runs: Vec<(f64, RunResult)>,
+}
+
+/// Reaches the servers of a workload and loads what it needs.
+///
+/// # Errors
+/// [`super::error::BenchError`] when that fails.
+pub fn prepare(workload: &Workload, stop: &Arc<AtomicBool>) -> BenchResult<Servers> {
+    let options = workload.run_options();
+    // Impossible options are to be refused before anything is touched; how far back the store
+    // reaches is not known yet.
+    let plan = Plan::new(&with_rate(workload, None), || Ok(i64::MAX))?;
+    let servers = Servers::reach(&options.target)?;
+    for (space, values) in &plan.to_load {
+        load(space, values, options, &servers, stop)?;
+    }
+    Ok(servers)
+}
+
+/// Runs a prepared workload once.
+///
+/// # Errors
+/// [`super::error::BenchError`] when the run could not begin.
+pub fn once(
+    workload: &Workload,
+    servers: &Servers,
+    stop: &Arc<AtomicBool>,
+) -> BenchResult<Outcome> {
+    let plan = Plan::new(workload, || Ok(servers.client()?.count(b"\0", b"\0")?.1))?;
+    run(&plan, workload.run_options(), servers, stop)
+}
+
+fn with_rate(workload: &Workload, rate: Option<f64>) -> Workload {
+    let mut workload = workload.clone();
+    workload.run_options_mut().rate = RateList(rate.into_iter().collect());
+    workload
+}
+
+/// Runs the workload at each of `rates`, calling `each` after every run.
+///
+/// # Errors
+/// As [`once`].
+pub fn stepped(
+    workload: &Workload,
+    rates: &[f64],
+    servers: &Servers,
+    stop: &Arc<AtomicBool>,
+    mut each: impl FnMut(f64, &RunResult),
+) -> BenchResult<Campaign> {
+    let mut runs = Vec::new();
+    for &rate in rates {
+        let result = once(&with_rate(workload, Some(rate)), servers, stop)?.result;
+        each(rate, &result);
+        let over = result.ended_early.is_some();
+        runs.push((rate, result));
+        if over {
+            break;
+        }
+    }
+    Ok(Campaign {
+        limit_p99_us: None,
+        highest_rate: None,
+        runs,
+    })
+}
+
+/// Share of the intended rate that must be reached for a rate to count as kept.
+const KEPT: f64 = 0.98;
+/// The search ends when its bounds are this close.
+const CLOSE: f64 = 1.04;
+/// Rates tried at most.
+const TRIES: usize = 16;
+/// Where the search begins, unless told.
+const FIRST_RATE: f64 = 1_000.0;
+
+/// Finds the highest rate at which every operation's 99th percentile is at most `limit`: doubling
+/// until one fails, then halving the distance. Calls `each` after every run.
+///
+/// # Errors
+/// As [`once`].
+pub fn search(
+    workload: &Workload,
+    limit: Duration,
+    servers: &Servers,
+    stop: &Arc<AtomicBool>,
+    mut each: impl FnMut(f64, &RunResult),
+) -> BenchResult<Campaign> {
+    let limit_us = limit.as_secs_f64() * 1e6;
+    let first = workload
+        .run_options()
+        .rate
+        .0
+        .first()
+        .copied()
+        .unwrap_or(FIRST_RATE);
+    let (mut kept, mut failed): (Option<f64>, Option<f64>) = (None, None);
+    let mut runs = Vec::new();
+    for _ in 0..TRIES {
+        let rate = match (kept, failed) {
+            (None, None) => first,
+            (Some(kept), None) => kept * 2.0,
+            (None, Some(failed)) => failed / 2.0,
+            (Some(kept), Some(failed)) if failed / kept < CLOSE => break,
+            (Some(kept), Some(failed)) => kept.midpoint(failed),
+        };
+        if rate < 1.0 {
+            break;
+        }
+        let result = once(&with_rate(workload, Some(rate)), servers, stop)?.result;
+        each(rate, &result);
+        let within = keeps(&result, rate, limit_us);
+        let over = result.ended_early.is_some() || stop.load(Ordering::Relaxed);
+        runs.push((rate, result));
+        if over {
+            break;
+        }
+        if within {
+            kept = Some(rate);
+        } else {
+            failed = Some(rate);
+        }
+    }
+    Ok(Campaign {
+        limit_p99_us: Some(limit_us),
+        highest_rate: kept,
+        runs,
+    })
+}
+
+/// Whether a run kept its rate and the limit. The first operation is the one that is paced.
+fn keeps(result: &RunResult, rate: f64, limit_us: f64) -> bool {
+    let within = |operation: &super::result::OperationResult| {
+        operation.count == 0 || operation.latency_us.p99 <= limit_us
+    };
+    let failures: u64 = result
+        .operations
+        .iter()
+        .map(|operation| operation.failures)
+        .sum();
+    let paced = match result.operations.as_slice() {
+        // Watch events are not paced, they follow from the puts.
+        [put, event] if event.name.contains("event") => put.rate,
+        operations => operations.iter().map(|operation| operation.rate).sum(),
+    };
+    failures == 0
+        && result.ended_early.is_none()
+        && paced >= rate * KEPT
+        && result.operations.iter().all(within)
+}

@@ -1,0 +1,8 @@
+//! What the user sees: the live line, the table, and the files.
+
+pub mod charts;
+pub mod hdr_log;
+pub mod html;
+pub mod live;
+pub mod printer;
+pub mod table;

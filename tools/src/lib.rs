@@ -1,0 +1,3 @@
+//! Reeve's command-line tools.
+
+pub mod bench;
