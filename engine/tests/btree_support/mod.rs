@@ -7,6 +7,7 @@
     unreachable_pub
 )]
 
+pub mod contents;
 pub mod rig;
 
 use reeve_engine::btree::{Entry, Record, TreeId, View};
