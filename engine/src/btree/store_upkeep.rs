@@ -92,6 +92,12 @@ impl Store {
         self.workspace.file_bytes()
     }
 
+    /// Bytes of the file up to the last page that was ever given out: pages that are in use, and free ones between them.
+    #[must_use]
+    pub fn occupied_bytes(&self) -> u64 {
+        self.workspace.occupied_bytes()
+    }
+
     /// Bytes of the file that the working root uses.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {

@@ -284,11 +284,22 @@ impl ApplyTask {
         self.request
     }
 
+    /// Whether the command may change any number of keys: what was applied before should be published first, because
+    /// its answers would have to wait.
+    #[must_use]
+    pub fn may_be_long(&self) -> bool {
+        match &self.work {
+            Work::DeleteRange(delete) => !delete.range_end.is_empty(),
+            Work::LeaseRevoke(..) => true,
+            _ => false,
+        }
+    }
+
     /// Goes on. When it is done, or refused, the applier counts the entry as applied.
     ///
     /// # Errors
-    /// [`Stop`](crate::pages::Stop); with pages missing, step again. With anything else the store is
-    /// in the middle of the command: its root must never be published.
+    /// [`Stop`](crate::pages::Stop); with pages or room missing, step again when they are there. Until then, and with
+    /// anything else for ever, the store is in the middle of the command: its root must not be published.
     pub fn step<W: Writer>(
         &mut self,
         applier: &mut Applier,

@@ -54,6 +54,11 @@ impl Workspace {
         self.check_room(1, false).is_err()
     }
 
+    /// Bytes of the file up to the last page that was ever given out.
+    pub(crate) fn occupied_bytes(&self) -> u64 {
+        u64::from(self.allocator.end()) * PAGE_BYTES as u64
+    }
+
     /// Bytes of the file as far as it is allocated.
     pub(crate) fn file_bytes(&self) -> u64 {
         u64::from(self.allocator.allocated()) * PAGE_BYTES as u64

@@ -25,10 +25,23 @@ pub struct Answered {
 pub(crate) enum Pause {
     /// Nothing is left to apply.
     Idle,
-    /// The budget is spent.
+    /// The budget is spent, or what is finished should be seen before an entry that may take long.
     Budget,
     /// These pages are needed first.
     Pages(Vec<PageFault>),
+    /// The page file has to have more room first.
+    Room,
+}
+
+impl Pause {
+    /// What the operation that stopped has to wait for.
+    fn from_stop(stop: Stop) -> Result<Self, NodeError> {
+        match stop {
+            Stop::NeedPages(faults) => Ok(Pause::Pages(faults)),
+            Stop::NoSpace(_) => Ok(Pause::Room),
+            stop => Err(NodeError::from_stop(stop)),
+        }
+    }
 }
 
 /// Applies entries to a store.
@@ -85,7 +98,14 @@ impl Pipeline {
                     return Ok(Pause::Idle);
                 };
                 match entry.kind {
-                    EntryKind::Command => self.current = Some(self.task(&entry)?),
+                    EntryKind::Command => {
+                        let task = self.task(&entry)?;
+                        if self.dirty && task.may_be_long() {
+                            self.entries.push_front(entry);
+                            return Ok(Pause::Budget);
+                        }
+                        self.current = Some(task);
+                    }
                     EntryKind::Empty => self.skip(&entry),
                     EntryKind::Configuration => {
                         configuration(&entry);
@@ -127,8 +147,7 @@ impl Pipeline {
             Ok(Step::Yield) => return Ok(Some(Pause::Budget)),
             Ok(Step::Done(applied)) => Ok(applied),
             Ok(Step::Refused(refusal)) => Err(refusal),
-            Err(Stop::NeedPages(faults)) => return Ok(Some(Pause::Pages(faults))),
-            Err(stop) => return Err(NodeError::from_stop(stop)),
+            Err(stop) => return Pause::from_stop(stop).map(Some),
         };
         let request = task.request();
         self.current = None;
@@ -144,18 +163,14 @@ impl Pipeline {
         Ok(None)
     }
 
-    /// Publishes what has been applied, if an entry has ended since the last time and none is under way. True if it has.
-    pub(crate) fn publish(
-        &mut self,
-        store: &mut Store,
-    ) -> Result<Option<Vec<PageFault>>, NodeError> {
+    /// Publishes what has been applied, if an entry has ended since the last time and none is under way. Answers what that
+    /// has to wait for, if anything.
+    pub(crate) fn publish(&mut self, store: &mut Store) -> Result<Option<Pause>, NodeError> {
         if !self.dirty || self.is_inside_entry() {
             return Ok(None);
         }
-        match self.applier.save(store) {
-            Ok(()) => {}
-            Err(Stop::NeedPages(faults)) => return Ok(Some(faults)),
-            Err(stop) => return Err(NodeError::from_stop(stop)),
+        if let Err(stop) = self.applier.save(store) {
+            return Pause::from_stop(stop).map(Some);
         }
         store.publish();
         self.dirty = false;

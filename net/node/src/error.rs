@@ -1,6 +1,7 @@
 //! Why a node cannot start, or cannot go on.
 
 use reeve_engine::command::CommandError;
+use reeve_engine::disk::DiskError;
 use reeve_engine::pages::{Damage, Stop};
 use reeve_engine::wal::{AppendError, WalError};
 use reeve_raft::{ConfigurationError, LogReadError, StartError};
@@ -23,6 +24,9 @@ pub enum NodeError {
     /// A page of the store is damaged.
     #[error("page file: {0}")]
     Damage(Damage),
+    /// The disk refused a write to the page file. What was acknowledged is in the log.
+    #[error("page file: {0}")]
+    PageFile(#[from] DiskError),
     /// A record of the store makes no sense.
     #[error("page file: {0}")]
     BadRecord(String),
@@ -63,7 +67,7 @@ pub enum NodeError {
     /// The members in the log make no sense.
     #[error("members in the write-ahead log: {0}")]
     Configuration(#[from] ConfigurationError),
-    /// A disk that is full where nothing can be refused any more.
+    /// There is no room where none may be missing: while the node starts.
     #[error(
         "the disk is full and the reserve of the page file is used up: free space on its file system, then start again"
     )]

@@ -4,7 +4,7 @@ use crate::NodeError;
 use crate::node::{Node, Turn};
 use crate::recovery::insist;
 use reeve_engine::btree::Store;
-use reeve_engine::disk::{Completion, Disk};
+use reeve_engine::disk::Disk;
 use reeve_engine::mvcc::{Budget, CompactTask, Step};
 use reeve_engine::pages::Stop;
 
@@ -35,12 +35,6 @@ impl Housekeeping {
             },
         })
     }
-
-    pub(crate) fn on_completion(&mut self, completion: Completion, turn: &mut Turn) {
-        turn.notices.push(format!(
-            "a disk operation of nobody has ended: {completion:?}"
-        ));
-    }
 }
 
 impl<D: Disk> Node<D> {
@@ -56,7 +50,11 @@ impl<D: Disk> Node<D> {
         if self.housekeeping.compaction.is_none() && compacted > self.housekeeping.compacted {
             self.housekeeping.compaction = Some(CompactTask::new());
         }
-        if self.waits_for_pages || self.pipeline.is_inside_entry() || self.pipeline.is_dirty() {
+        if self.waits_for_pages
+            || self.pipeline.is_inside_entry()
+            || self.pipeline.is_dirty()
+            || self.is_behind_with_pages()
+        {
             return Ok(());
         }
         let Some(task) = &mut self.housekeeping.compaction else {
@@ -73,6 +71,8 @@ impl<D: Disk> Node<D> {
                 self.housekeeping.compacted = compacted;
             }
             Err(Stop::NeedPages(faults)) => self.wait_for_pages(faults, turn),
+            // The next turn with room goes on.
+            Err(Stop::NoSpace(_)) => {}
             Err(stop) => return Err(NodeError::from_stop(stop)),
         }
         self.store.publish();

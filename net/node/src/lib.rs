@@ -5,6 +5,7 @@
 //! may now be told to clients.
 
 mod apply;
+mod checkpoints;
 mod error;
 mod housekeeping;
 pub mod identity;
@@ -13,6 +14,7 @@ mod recovery;
 mod writes;
 
 pub use apply::Answered;
+pub use checkpoints::CheckpointOptions;
 pub use error::NodeError;
 pub use node::{Node, Published, Status, Turn};
 pub use recovery::Started;
@@ -42,4 +44,6 @@ pub struct NodeOptions {
     pub seed: u64,
     /// A value that no earlier start of this member had.
     pub incarnation: u64,
+    /// When changed pages are written to the page file.
+    pub checkpoints: CheckpointOptions,
 }

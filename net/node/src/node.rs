@@ -1,6 +1,7 @@
 //! The node: one turn of it takes what has arrived and gives out what has become of it.
 
 use crate::apply::{Answered, Pause, Pipeline};
+use crate::checkpoints::Checkpoints;
 use crate::housekeeping::Housekeeping;
 use crate::recovery::consensus_entry;
 use crate::writes::Writes;
@@ -63,6 +64,7 @@ pub struct Node<D> {
     pub(crate) pipeline: Pipeline,
     pub(crate) lessor: Lessor,
     pub(crate) housekeeping: Housekeeping,
+    pub(crate) checkpoints: Checkpoints,
     writes: Writes,
     output: Output,
     completions: Vec<Completion>,
@@ -88,6 +90,7 @@ impl<D: Disk> Node<D> {
         pipeline: Pipeline,
         lessor: Lessor,
         housekeeping: Housekeeping,
+        checkpoints: Checkpoints,
     ) -> Self {
         let published_revision = pipeline.applier().state().revision;
         Node {
@@ -99,6 +102,7 @@ impl<D: Disk> Node<D> {
             pipeline,
             lessor,
             housekeeping,
+            checkpoints,
             writes: Writes::default(),
             output: Output::default(),
             completions: Vec::new(),
@@ -170,19 +174,20 @@ impl<D: Disk> Node<D> {
     /// [`NodeError`]: the node must not be used any more.
     pub fn turn(&mut self, now_ms: u64, turn: &mut Turn) -> Result<(), NodeError> {
         turn.work_left = false;
-        self.collect_completions(turn)?;
+        self.collect_completions(now_ms)?;
         self.expire_leases(now_ms)?;
         self.exchange(now_ms)?;
         self.apply(now_ms, turn)?;
         // What has been applied may let the core go on, and what it then wants written should not wait.
         self.exchange(now_ms)?;
         self.housekeep(turn)?;
+        self.write_out(now_ms, turn)?;
         self.wal.pump(&mut self.disk)?;
         Ok(())
     }
 
     /// Takes what the disk has finished.
-    fn collect_completions(&mut self, turn: &mut Turn) -> Result<(), NodeError> {
+    fn collect_completions(&mut self, now_ms: u64) -> Result<(), NodeError> {
         let mut completions = std::mem::take(&mut self.completions);
         self.disk.reap(&mut completions);
         for completion in completions.drain(..) {
@@ -191,8 +196,11 @@ impl<D: Disk> Node<D> {
                 if let Some(LogEvent::Read { ticket, entries }) = event {
                     self.read_back(ticket, entries?)?;
                 }
+            } else if Checkpoints::owns(completion.token) {
+                let store = &mut self.store;
+                self.checkpoints.on_completion(completion, store, now_ms)?;
             } else {
-                self.housekeeping.on_completion(completion, turn);
+                unreachable!("an operation of nobody has ended: {completion:?}");
             }
         }
         self.completions = completions;
@@ -292,7 +300,10 @@ impl<D: Disk> Node<D> {
 
     /// Applies what is committed, publishes it, and gives out the answers.
     fn apply(&mut self, now_ms: u64, turn: &mut Turn) -> Result<(), NodeError> {
-        if !self.waits_for_pages {
+        if !self.waits_for_pages && self.is_behind_with_pages() {
+            // What is finished is answered; the rest follows when pages have been written.
+            self.publish(turn)?;
+        } else if !self.waits_for_pages {
             let mut budget = Budget::new(APPLY_BUDGET);
             let pause =
                 self.pipeline
@@ -302,7 +313,7 @@ impl<D: Disk> Node<D> {
             match pause {
                 Pause::Idle => {}
                 Pause::Budget => turn.work_left = true,
-                Pause::Pages(faults) => self.wait_for_pages(faults, turn),
+                pause => self.wait(pause, turn),
             }
             self.publish(turn)?;
         }
@@ -320,8 +331,8 @@ impl<D: Disk> Node<D> {
     }
 
     fn publish(&mut self, turn: &mut Turn) -> Result<(), NodeError> {
-        if let Some(faults) = self.pipeline.publish(&mut self.store)? {
-            self.wait_for_pages(faults, turn);
+        if let Some(pause) = self.pipeline.publish(&mut self.store)? {
+            self.wait(pause, turn);
         }
         let revision = self.pipeline.applier().state().revision;
         if self.pipeline.is_dirty() || revision == self.published_revision {
@@ -340,6 +351,13 @@ impl<D: Disk> Node<D> {
             events,
         });
         Ok(())
+    }
+
+    fn wait(&mut self, pause: Pause, turn: &mut Turn) {
+        // Room is asked for at the end of the turn, and its arrival begins another.
+        if let Pause::Pages(faults) = pause {
+            self.wait_for_pages(faults, turn);
+        }
     }
 
     pub(crate) fn wait_for_pages(&mut self, faults: Vec<PageFault>, turn: &mut Turn) {
@@ -396,7 +414,8 @@ pub struct Status {
     pub applied: u64,
     /// Whether reads from the published root are linearizable without asking anybody.
     pub local_reads_valid: bool,
-    /// Length of the page file in bytes.
+    /// Bytes of the page file that hold pages, or have held some and are free again; room that was never used is not
+    /// counted.
     pub file_bytes: u64,
     /// Bytes of it that are in use.
     pub used_bytes: u64,
@@ -414,25 +433,37 @@ impl<D: Disk> Node<D> {
             committed: self.raft.commit_index(),
             applied: self.raft.applied_index(),
             local_reads_valid: self.raft.local_reads_valid() && !self.pipeline.is_dirty(),
-            file_bytes: self.store.dirty_bytes(),
-            used_bytes: self.store.dirty_bytes(),
-            no_space: self.wal.space() == reeve_engine::wal::Space::Full,
+            file_bytes: self.store.occupied_bytes(),
+            used_bytes: self.store.used_bytes(),
+            no_space: self.wal.space() == reeve_engine::wal::Space::Full
+                || self.checkpoints.is_out_of_room(),
         }
     }
 
-    /// Finishes what is under way on the disk, and seals the log. Blocks: it is for a clean stop.
+    /// Finishes what is under way on the disk, writes a last checkpoint, and seals the log. Blocks: it is for a clean stop.
     ///
     /// # Errors
     /// [`NodeError`]; what was acknowledged is safe all the same.
     pub fn seal(&mut self, now_ms: u64, turn: &mut Turn) -> Result<(), NodeError> {
+        while self.wal.is_pending() && self.disk.outstanding() > 0 {
+            self.wait_for_disk(now_ms)?;
+            self.turn(now_ms, turn)?;
+        }
+        self.checkpoint_and_wait(now_ms, turn)?;
         self.wal.seal();
         self.wal.pump(&mut self.disk)?;
         while !self.wal.is_sealed() && self.disk.outstanding() > 0 {
-            let mut completions = std::mem::take(&mut self.completions);
-            self.disk.wait(&mut completions);
-            self.completions = completions;
-            self.turn(now_ms, turn)?;
+            self.wait_for_disk(now_ms)?;
+            self.wal.pump(&mut self.disk)?;
         }
         Ok(())
+    }
+
+    /// Waits until the disk has finished something, and takes note of it.
+    pub(crate) fn wait_for_disk(&mut self, now_ms: u64) -> Result<(), NodeError> {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.disk.wait(&mut completions);
+        self.completions = completions;
+        self.collect_completions(now_ms)
     }
 }

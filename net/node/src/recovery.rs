@@ -1,14 +1,15 @@
 //! From what the disk holds to a running node.
 
 use crate::apply::Pipeline;
+use crate::checkpoints::Checkpoints;
 use crate::housekeeping::Housekeeping;
 use crate::node::Node;
 use crate::{NodeError, NodeOptions};
-use reeve_engine::btree::Store;
-use reeve_engine::disk::Disk;
+use reeve_engine::btree::{OpenedStore, Store};
+use reeve_engine::disk::{Disk, DiskError, FileHandle, Operation};
 use reeve_engine::lease::{Lessor, LessorLoad, LessorOptions};
 use reeve_engine::mvcc::{Applier, Budget, State, Step};
-use reeve_engine::pages::Outcome;
+use reeve_engine::pages::{Outcome, drive};
 use reeve_engine::wal::{Record, Recovered as RecoveredLog, Replay, Wal};
 use reeve_raft::{
     Config, ConfigurationState, Entry, EntryKind, HardState, LogPoint, Raft, Recovered,
@@ -28,7 +29,8 @@ pub struct Started<D> {
 }
 
 impl<D: Disk> Node<D> {
-    /// Starts a node from its log and its store. `bring_in` is called with pages that are needed; it may block.
+    /// Starts a node from its log and its store, opened at a checkpoint from which the log goes on. `bring_in` is called
+    /// with pages that are needed; it may block.
     ///
     /// # Errors
     /// [`NodeError`]; nothing has been changed.
@@ -36,10 +38,13 @@ impl<D: Disk> Node<D> {
         options: NodeOptions,
         mut disk: D,
         log: RecoveredLog,
-        store: Store,
+        opened: OpenedStore,
         bring_in: &mut dyn FnMut(reeve_engine::pages::Stop) -> Result<(), NodeError>,
     ) -> Result<Started<D>, NodeError> {
         let mut wal = log.wal;
+        let OpenedStore {
+            mut store, file, ..
+        } = opened;
         let applier = insist(bring_in, || Applier::open(&store))?;
         let lessor = load_leases(&options, &store, bring_in)?;
         let state = applier.state();
@@ -51,6 +56,9 @@ impl<D: Disk> Node<D> {
         let raft = Raft::new(consensus_config(&options), recovered)?;
         let pipeline = Pipeline::new(applier, options.request_nonce);
         let housekeeping = Housekeeping::new(&store, bring_in)?;
+        make_room(&mut store, file, &mut disk)?;
+        // Requests that grow the store are refused before they get here; what is committed has to be applied.
+        store.use_reserve(true);
         let node = Node::assemble(
             options,
             disk,
@@ -60,12 +68,32 @@ impl<D: Disk> Node<D> {
             pipeline,
             lessor,
             housekeeping,
+            Checkpoints::new(file),
         );
         Ok(Started {
             node,
             entries_to_apply,
         })
     }
+}
+
+/// Has the room allocated with which the store begins. A full disk is not an error: reads do without.
+fn make_room(store: &mut Store, file: FileHandle, disk: &mut impl Disk) -> Result<(), NodeError> {
+    let Some(request) = store.space_wanted() else {
+        return Ok(());
+    };
+    let (offset, length) = (request.offset, request.length);
+    let operation = Operation::Allocate {
+        file,
+        offset,
+        length,
+    };
+    match drive::perform(disk, operation) {
+        Ok(_) => store.space_granted(request),
+        Err(DiskError::NoSpace { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }
 
 /// Repeats an operation until it needs no more pages.

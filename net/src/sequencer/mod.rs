@@ -10,7 +10,7 @@ mod task;
 
 pub(crate) use event_ring::{EventBatch, EventRing};
 pub(crate) use gate::{Gate, Identity, Limits};
-pub(crate) use pager::{BringIn, Pager};
+pub(crate) use pager::Pager;
 pub(crate) use published::{Progress, Published};
 pub(crate) use task::Sequencer;
 

@@ -1,16 +1,21 @@
 //! Bringing pages in without stalling a reactor.
 //!
-//! A page that is not in memory costs a disk read. Reactors leave it to a helper thread and go on with other work.
+//! A page that is not in memory costs a disk read. Reactors leave it to a helper thread and go on with other work. What the
+//! operating system holds already is only mapped and checked, which takes less time than handing it over: reactors do that
+//! themselves, a few pages at a time.
 
 use atomic_waker::AtomicWaker;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
-use reeve_engine::pages::{Damage, PageFault};
+use reeve_engine::pages::{Damage, PageFault, PageSpace};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 /// Requests that may wait for the helper.
 const QUEUE: usize = 4096;
+
+/// Faults that a reactor looks after itself if it need not wait for the disk; each takes a few microseconds.
+const FAULTS_AT_ONCE: usize = 8;
 
 struct Request {
     faults: Vec<PageFault>,
@@ -30,9 +35,6 @@ impl Reply {
     }
 }
 
-/// Brings pages into memory; it may block.
-pub(crate) type BringIn = dyn Fn(&[PageFault]) -> Result<(), Damage> + Send + Sync;
-
 /// Why pages could not be brought in.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum PagerError {
@@ -51,23 +53,34 @@ pub(crate) enum PagerError {
 #[derive(Clone, Debug)]
 pub(crate) struct Pager {
     requests: Sender<Request>,
+    space: Arc<PageSpace>,
+}
+
+impl From<Damage> for PagerError {
+    fn from(damage: Damage) -> Self {
+        PagerError::Damage(Arc::new(damage))
+    }
 }
 
 impl Pager {
-    /// Starts `threads` helpers. They end when the last clone of the pager is dropped.
-    pub(crate) fn start(bring_in: &Arc<BringIn>, threads: usize) -> std::io::Result<Pager> {
+    /// Starts `threads` helpers for the pages of `space`. They end when the last clone of the pager is dropped.
+    pub(crate) fn start(space: &Arc<PageSpace>, threads: usize) -> std::io::Result<Pager> {
         let (requests, queue) = bounded(QUEUE);
         for _ in 0..threads {
-            let (bring_in, queue) = (Arc::clone(bring_in), queue.clone());
+            let (space, queue) = (Arc::clone(space), queue.clone());
             std::thread::Builder::new()
                 .name("pages".to_owned())
-                .spawn(move || serve(&*bring_in, &queue))?;
+                .spawn(move || serve(&space, &queue))?;
         }
-        Ok(Pager { requests })
+        let space = Arc::clone(space);
+        Ok(Pager { requests, space })
     }
 
     /// Has the pages brought into memory and verified.
     pub(crate) async fn bring_in(&self, faults: Vec<PageFault>) -> Result<(), PagerError> {
+        if faults.len() <= FAULTS_AT_ONCE && self.space.bring_in_cached(&faults)? {
+            return Ok(());
+        }
         let reply = Arc::new(Reply::default());
         let request = Request {
             faults,
@@ -87,11 +100,9 @@ impl Pager {
     }
 }
 
-fn serve(bring_in: &BringIn, queue: &Receiver<Request>) {
+fn serve(space: &PageSpace, queue: &Receiver<Request>) {
     while let Ok(request) = queue.recv() {
-        let outcome = bring_in(&request.faults);
-        request
-            .reply
-            .give(outcome.map_err(|damage| PagerError::Damage(Arc::new(damage))));
+        let outcome = space.bring_in(&request.faults);
+        request.reply.give(outcome.map_err(PagerError::from));
     }
 }

@@ -13,6 +13,7 @@ use crate::reactor::{Lane, MailboxReceiver, MailboxSender};
 use glommio::io::PollableFd;
 use reeve_engine::disk::UringDisk;
 use reeve_engine::lease::Renewal;
+use reeve_engine::pages::Damage;
 use reeve_node::{Node, NodeError, Turn};
 use reeve_raft::ProposeError;
 use std::cell::{Cell, RefCell};
@@ -41,6 +42,8 @@ pub(crate) struct Sequencer {
     events: Arc<EventRing>,
     pager: Pager,
     page_wait: Option<PageWait>,
+    /// A page that the node needs is damaged.
+    damage: Option<Arc<Damage>>,
     /// Keepalives of leases that have run out: answered when the end of the lease is committed.
     expired_keepalives: Vec<(i64, u64)>,
     alarm: Rc<Alarm>,
@@ -75,6 +78,7 @@ impl Sequencer {
             events,
             pager,
             page_wait: None,
+            damage: None,
             expired_keepalives: Vec::new(),
             alarm,
             start,
@@ -138,6 +142,9 @@ impl Sequencer {
     }
 
     fn turn(&mut self) -> Result<(), NodeError> {
+        if let Some(damage) = self.damage.take() {
+            return Err(NodeError::Damage(Damage::clone(&damage)));
+        }
         let now = Instant::now();
         if now >= self.next_tick {
             self.node.tick();
@@ -243,11 +250,16 @@ impl Sequencer {
             && let Poll::Ready(outcome) = wait.as_mut().poll(context)
         {
             self.page_wait = None;
-            if let Err(error) = outcome {
-                // The node asks again; damage shows there with its page.
-                crate::warn!("pages could not be brought in", "error" => error.to_string());
+            match outcome {
+                // The next turn ends with it: what is committed cannot be applied.
+                Err(PagerError::Damage(damage)) => self.damage = Some(damage),
+                // Too much was asked of the helpers, by readers too: the node asks again.
+                Err(error) => {
+                    crate::warn!("pages could not be brought in", "error" => error.to_string());
+                    self.node.pages_arrived();
+                }
+                Ok(()) => self.node.pages_arrived(),
             }
-            self.node.pages_arrived();
             ready = true;
         }
         if ready {

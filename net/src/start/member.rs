@@ -2,18 +2,20 @@
 
 use super::data_directory::DataDirectory;
 use super::launch::{ReactorSetup, STOP_FAILED, Service};
+use super::storage::{LOG_CACHE_BYTES, StorageError, open_storage};
 use crate::config::Config;
 use crate::reactor::{Capacity, MailboxReceiver, MailboxSender, SEQUENCER, Stop, mailbox};
 use crate::sequencer::{
-    BringIn, EventRing, Gate, Identity, Limits, Pager, Published, Sequencer, Submission, ToReactor,
+    EventRing, Gate, Identity, Limits, Pager, Published, Sequencer, Submission, ToReactor,
 };
 use crate::services::{Hub, LeaseIds, run_watches, serve};
 use reeve_api::etcdserverpb::Member as MemberMessage;
-use reeve_engine::btree::{Reader, Store, StoreOptions};
+use reeve_engine::btree::Reader;
 use reeve_engine::disk::UringDisk;
 use reeve_engine::lease::minimum_ttl;
-use reeve_engine::wal::{Identity as LogIdentity, Wal, WalOptions};
-use reeve_node::{Node, NodeOptions, Started, identity};
+use reeve_engine::pages::Stop as PageStop;
+use reeve_engine::wal::Identity as LogIdentity;
+use reeve_node::{CheckpointOptions, Node, NodeError, NodeOptions, Started, identity};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
@@ -31,11 +33,11 @@ const MAILBOX: Capacity = Capacity {
 /// Answers and news that a reactor takes before others have their turn.
 const MESSAGES_PER_TURN: usize = 1024;
 
-/// Bytes of log entries that a member alone keeps in memory after they are applied.
-const LOG_CACHE_BYTES: usize = 4 << 20;
-
 /// The space quota when none is given (etcd's).
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
+
+/// Threads that bring pages in from the disk.
+const PAGE_HELPERS: usize = 2;
 
 /// How often abandoned proposals are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -43,6 +45,7 @@ const EXPIRY_INTERVAL: Duration = Duration::from_millis(500);
 /// What all reactors of the process share while they start, and after.
 pub struct Member {
     config: Config,
+    pages: PathBuf,
     write_ahead_log: PathBuf,
     identity: Identity,
     limits: Limits,
@@ -94,6 +97,7 @@ impl Member {
         let (to_reactors, from_sequencer): (Vec<_>, Vec<_>) =
             (0..reactors).map(|_| mailbox(MAILBOX)).unzip();
         Arc::new(Member {
+            pages: directory.pages(),
             write_ahead_log: directory.write_ahead_log().to_path_buf(),
             identity,
             limits,
@@ -173,31 +177,49 @@ impl Member {
     /// Reads the log and the page file, and puts a node together. Blocks; nothing is served yet.
     fn start_node(&self) -> Result<(Started<UringDisk>, Shared), String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
-        let mut disk = UringDisk::new().map_err(|error| text(&error))?;
         let identity = LogIdentity {
             cluster_id: self.identity.cluster,
             member_id: self.identity.member,
         };
-        let wal = WalOptions {
-            cache_bytes: LOG_CACHE_BYTES,
-            ..WalOptions::new(identity)
-        };
-        let log = Wal::open(&mut disk, &self.write_ahead_log, wal).map_err(|error| text(&error))?;
-        for notice in &log.notices {
+        let storage = open_storage(&self.pages, &self.write_ahead_log, identity);
+        let storage = storage.map_err(|error| text(&error))?;
+        for notice in &storage.log.notices {
             crate::warn!(notice.to_string());
         }
-        let store = Store::in_memory(StoreOptions::default());
+        if let Some(error) = &storage.store.passed_over {
+            crate::warn!(
+                "one meta page of the page file cannot be read, as after a crash; going on from the other",
+                "path" => self.pages.display().to_string(),
+                "error" => error.to_string(),
+            );
+        }
+        let store = &storage.store.store;
         let readers = self
             .to_reactors
             .iter()
             .map(|_| Some(store.reader()))
             .collect();
-        // A store in memory never asks for pages.
-        let bring_in: Arc<BringIn> = Arc::new(|_| Ok(()));
-        let pager = Pager::start(&bring_in, 2).map_err(|error| text(&error))?;
-        let mut bring_in = |stop| Err(reeve_node::NodeError::from_stop(stop));
-        let started = Node::start(self.node_options(), disk, log, store, &mut bring_in);
-        let started = started.map_err(|error| text(&error))?;
+        let space = Arc::clone(store.space());
+        let pager = Pager::start(&space, PAGE_HELPERS).map_err(|error| text(&error))?;
+        let mut bring_in = |stop| match stop {
+            PageStop::NeedPages(faults) => space.bring_in(&faults).map_err(NodeError::Damage),
+            stop => Err(NodeError::from_stop(stop)),
+        };
+        let options = self.node_options();
+        let started = Node::start(
+            options,
+            storage.disk,
+            storage.log,
+            storage.store,
+            &mut bring_in,
+        );
+        let started = started.map_err(|error| match error {
+            NodeError::Damage(damage) => text(&StorageError::Damaged {
+                path: self.pages.clone(),
+                damage,
+            }),
+            error => text(&error),
+        })?;
         Ok((started, Shared { readers, pager }))
     }
 
@@ -216,6 +238,10 @@ impl Member {
             request_nonce: self.identity.request_nonce,
             seed: random(),
             incarnation: random(),
+            checkpoints: CheckpointOptions {
+                entries: config.snapshot_count,
+                ..CheckpointOptions::default()
+            },
         }
     }
 

@@ -3,7 +3,9 @@
 mod data_directory;
 mod launch;
 mod member;
+mod storage;
 
 pub use data_directory::{DataDirectory, DataDirectoryError};
 pub use launch::{LaunchError, ReactorSetup, STOP_FAILED, Service, launch, reactor_count};
 pub use member::Member;
+pub use storage::StorageError;

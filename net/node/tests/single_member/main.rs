@@ -2,16 +2,20 @@
 
 #![allow(clippy::unwrap_used)]
 
-use reeve_engine::btree::{Store, StoreOptions};
+mod page_file;
+
+use reeve_engine::btree::{OpenedStore, Store, StoreOptions};
 use reeve_engine::command::{
     Body, DeleteRange, Encoder, Header, LeaseGrant, Put, RangeRequest, RequestId,
 };
 use reeve_engine::disk::simulated::{Delay, Request, Verdict};
 use reeve_engine::disk::{Disk, SimulatedDisk, SimulatedMedium};
 use reeve_engine::mvcc::{Applied, Budget, RangeTask, Step};
+use reeve_engine::pages::{CheckpointSummary, PageSpace, SimulatedSource, Stop, create_page_file};
 use reeve_engine::wal::{Identity, Wal, WalOptions};
-use reeve_node::{Node, NodeOptions, Turn};
-use std::path::Path;
+use reeve_node::{CheckpointOptions, Node, NodeError, NodeOptions, Turn};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const NONCE: u64 = 77;
 
@@ -28,11 +32,30 @@ fn options() -> NodeOptions {
         request_nonce: NONCE,
         seed: 1,
         incarnation: 1,
+        checkpoints: CheckpointOptions {
+            dirty_bytes: 256 << 10,
+            log_bytes: 1 << 20,
+            entries: 20,
+            quiet_ms: 500,
+            dirty_limit: 1 << 20,
+            slice_bytes: 16 << 10,
+            sync_bytes: 64 << 10,
+        },
     }
 }
 
+const PAGES: &str = "/pages";
+
+/// Few enough for page faults to be frequent.
+const CACHE_BYTES: u64 = 64 << 10;
+
 struct Member {
     node: Node<SimulatedDisk>,
+    space: Arc<PageSpace>,
+    /// Entries that the start applied again.
+    replayed: u64,
+    /// Page faults of the node and of reads.
+    faults: u64,
     turn: Turn,
     now_ms: u64,
     sequence: u64,
@@ -51,12 +74,19 @@ impl Member {
             ..WalOptions::new(identity)
         };
         let log = Wal::open(&mut disk, Path::new("/wal"), wal).unwrap();
-        let store = Store::in_memory(StoreOptions::default());
-        let mut bring_in = |stop| panic!("everything is in memory: {stop}");
-        let started = Node::start(options(), disk, log, store, &mut bring_in).unwrap();
+        let opened = open_pages(medium, &mut disk, &log.wal);
+        let space = Arc::clone(opened.store.space());
+        let mut bring_in = |stop| match stop {
+            Stop::NeedPages(faults) => space.bring_in(&faults).map_err(NodeError::Damage),
+            stop => Err(NodeError::from_stop(stop)),
+        };
+        let started = Node::start(options(), disk, log, opened, &mut bring_in).unwrap();
         let turn = Turn::default();
         Member {
             node: started.node,
+            space,
+            replayed: started.entries_to_apply,
+            faults: 0,
             turn,
             now_ms: 0,
             sequence: 0,
@@ -68,7 +98,12 @@ impl Member {
     fn settle(&mut self) {
         loop {
             self.node.turn(self.now_ms, &mut self.turn).unwrap();
-            if !self.turn.work_left && self.node.disk().outstanding() == 0 {
+            let faults = std::mem::take(&mut self.turn.faults);
+            if !faults.is_empty() {
+                self.faults += 1;
+                self.space.bring_in(&faults).unwrap();
+                self.node.pages_arrived();
+            } else if !self.turn.work_left && self.node.disk().outstanding() == 0 {
                 break;
             }
         }
@@ -120,12 +155,33 @@ impl Member {
         let reader = self.node.reader();
         let mut pairs = Vec::new();
         let mut task = RangeTask::new(request);
-        let step = task.step(&reader.view(), &mut Budget::unlimited(), &mut |pair| {
-            pairs.push((pair.key.to_vec(), pair.value.to_vec()));
-        });
-        assert!(matches!(step, Ok(Step::Done(_))));
-        pairs
+        loop {
+            let step = task.step(&reader.view(), &mut Budget::unlimited(), &mut |pair| {
+                pairs.push((pair.key.to_vec(), pair.value.to_vec()));
+            });
+            match step {
+                Ok(Step::Done(_)) => return pairs,
+                Err(Stop::NeedPages(faults)) => self.space.bring_in(&faults).unwrap(),
+                other => panic!("{other:?}"),
+            }
+        }
     }
+}
+
+fn open_pages(medium: &SimulatedMedium, disk: &mut SimulatedDisk, wal: &Wal) -> OpenedStore {
+    if !medium.files().contains(&PathBuf::from(PAGES)) {
+        create_page_file(disk, Path::new(PAGES), [1, 1]).unwrap();
+    }
+    let source = SimulatedSource::new(medium, PAGES.into(), 256 << 20).unwrap();
+    let options = StoreOptions {
+        reserve_bytes: 1 << 20,
+        cache_bytes: CACHE_BYTES,
+    };
+    let (first, last) = (wal.first_index(), wal.last_index());
+    let usable = |checkpoint: &CheckpointSummary| {
+        checkpoint.applied_index + 1 >= first && checkpoint.applied_index <= last
+    };
+    Store::open(disk, Path::new(PAGES), Box::new(source), &options, usable).unwrap()
 }
 
 fn fresh() -> SimulatedMedium {

@@ -1,0 +1,304 @@
+//! From the changed pages in memory to the page file: checkpoints, room in the file ahead of need, and the end of the log
+//! that no checkpoint needs any more.
+//!
+//! All of it happens in slices, one a turn, and through the node's own disk: under the simulator a crash can come between
+//! any two of them.
+
+use crate::NodeError;
+use crate::node::{Node, Turn};
+use reeve_engine::btree::Store;
+use reeve_engine::disk::{BLOCK_BYTES, Completion, Disk, DiskError, FileHandle, Operation};
+use reeve_engine::pages::{CheckpointJob, Progress, SpaceRequest, WritePlan};
+use reeve_engine::wal::{Record, SnapshotPoint, Space, Wal};
+
+/// The highest byte of the tokens of operations on the page file; the log has 1.
+const OWNER: u64 = 2;
+/// Writes and flushes of a checkpoint.
+const TOKEN_JOB: u64 = OWNER << 56 | 1;
+/// Allocation of room.
+const TOKEN_ROOM: u64 = OWNER << 56 | 2;
+
+/// Milliseconds after which a disk that was full is asked again.
+const RETRY_MS: u64 = 1000;
+
+/// When changed pages are written to the page file, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckpointOptions {
+    /// A checkpoint begins when so many bytes of pages have changed,
+    pub dirty_bytes: u64,
+    /// or when so many bytes were written to the log since the last one began,
+    pub log_bytes: u64,
+    /// or, at a quiet moment, after so many entries.
+    pub entries: u64,
+    /// A moment is quiet when nothing was appended for so many milliseconds.
+    pub quiet_ms: u64,
+    /// While so many bytes of changed pages are in memory, nothing more is applied. Well above `dirty_bytes`.
+    pub dirty_limit: u64,
+    /// Bytes written in one turn, about.
+    pub slice_bytes: u64,
+    /// Bytes after which the page file is flushed, so that a flush of the log never waits long for one of the page file.
+    pub sync_bytes: u64,
+}
+
+impl Default for CheckpointOptions {
+    fn default() -> Self {
+        CheckpointOptions {
+            dirty_bytes: 96 << 20,
+            log_bytes: 192 << 20,
+            entries: 10_000,
+            quiet_ms: 1000,
+            dirty_limit: 256 << 20,
+            slice_bytes: 64 << 10,
+            sync_bytes: 8 << 20,
+        }
+    }
+}
+
+/// Room in the page file for pages to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Enough,
+    /// The disk has been asked for more.
+    Asked(SpaceRequest),
+    /// The disk is full. It is asked again at this time, in milliseconds.
+    Refused(u64),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Checkpoints {
+    file: FileHandle,
+    job: Option<CheckpointJob>,
+    /// The job has to hear of what it has submitted before it can go on.
+    waits_for_disk: bool,
+    room: Room,
+    /// When the log is asked to try again to make its next segment.
+    log_retry_ms: u64,
+    /// Blocks that the log had written when the last checkpoint began.
+    blocks_at_last: u64,
+    /// The last entry of the log, and since when it is the last.
+    quiet_since: (u64, u64),
+}
+
+impl Checkpoints {
+    pub(crate) fn new(file: FileHandle) -> Self {
+        Checkpoints {
+            file,
+            job: None,
+            waits_for_disk: false,
+            room: Room::Enough,
+            log_retry_ms: 0,
+            blocks_at_last: 0,
+            quiet_since: (0, 0),
+        }
+    }
+
+    /// Whether a completion with this token is of the page file.
+    pub(crate) fn owns(token: u64) -> bool {
+        token >> 56 == OWNER
+    }
+
+    /// Whether the disk has refused room that the page file wants.
+    pub(crate) fn is_out_of_room(&self) -> bool {
+        matches!(self.room, Room::Refused(_))
+    }
+
+    fn log_bytes(&self, wal: &Wal) -> u64 {
+        (wal.statistics().blocks - self.blocks_at_last) * BLOCK_BYTES as u64
+    }
+
+    /// Takes the end of an operation on the page file.
+    pub(crate) fn on_completion(
+        &mut self,
+        completion: Completion,
+        store: &mut Store,
+        now_ms: u64,
+    ) -> Result<(), NodeError> {
+        if completion.token == TOKEN_JOB {
+            let Some(job) = &mut self.job else {
+                unreachable!("a job is kept until all it has submitted has ended")
+            };
+            job.on_completion(completion);
+            self.waits_for_disk = false;
+            return Ok(());
+        }
+        let Room::Asked(request) = self.room else {
+            unreachable!("room was granted that nobody has asked for")
+        };
+        self.room = match completion.result {
+            Ok(_) => {
+                store.space_granted(request);
+                Room::Enough
+            }
+            Err(DiskError::NoSpace { .. }) => Room::Refused(now_ms + RETRY_MS),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(())
+    }
+
+    /// Asks for room if it runs low, and asks a disk that was full again.
+    fn keep_room(&mut self, store: &Store, wal: &mut Wal, disk: &mut impl Disk, now_ms: u64) {
+        if wal.space() == Space::Full && now_ms >= self.log_retry_ms {
+            self.log_retry_ms = now_ms + RETRY_MS;
+            wal.retry_space();
+        }
+        match self.room {
+            Room::Asked(_) => return,
+            Room::Refused(at) if now_ms < at => return,
+            Room::Enough | Room::Refused(_) => {}
+        }
+        let Some(request) = store.space_wanted() else {
+            self.room = Room::Enough;
+            return;
+        };
+        self.room = Room::Asked(request);
+        let (file, offset, length) = (self.file, request.offset, request.length);
+        let operation = Operation::Allocate {
+            file,
+            offset,
+            length,
+        };
+        disk.submit(TOKEN_ROOM, operation);
+    }
+}
+
+impl<D: Disk> Node<D> {
+    /// Whether so many pages wait to be written that applying has to wait.
+    pub(crate) fn is_behind_with_pages(&self) -> bool {
+        self.store.dirty_bytes() >= self.options.checkpoints.dirty_limit
+    }
+
+    /// Goes on with what has to reach the page file.
+    pub(crate) fn write_out(&mut self, now_ms: u64, turn: &mut Turn) -> Result<(), NodeError> {
+        if self.checkpoints.job.is_none() && self.is_checkpoint_due(now_ms) {
+            self.begin_write_out();
+        }
+        self.continue_write_out(turn)?;
+        let Node {
+            checkpoints,
+            store,
+            wal,
+            disk,
+            ..
+        } = self;
+        checkpoints.keep_room(store, wal, disk, now_ms);
+        Ok(())
+    }
+
+    /// The entries that the newest checkpoint lacks.
+    fn entries_since_checkpoint(&self) -> u64 {
+        let applied = self.pipeline.applier().state().applied_index;
+        applied - self.store.newest_checkpoint().applied_index
+    }
+
+    fn is_checkpoint_due(&mut self, now_ms: u64) -> bool {
+        let last = self.wal.last_index();
+        let (seen, since) = self.checkpoints.quiet_since;
+        if seen != last || self.wal.is_pending() {
+            self.checkpoints.quiet_since = (last, now_ms);
+        }
+        let options = &self.options.checkpoints;
+        let is_quiet = seen == last && now_ms.saturating_sub(since) >= options.quiet_ms;
+        if is_quiet {
+            // From here on a damaged end of the log is not taken for the torn end of a crash.
+            self.wal.seal();
+        }
+        self.store.dirty_bytes() >= options.dirty_bytes
+            || self.checkpoints.log_bytes(&self.wal) >= options.log_bytes
+            || (is_quiet && self.entries_since_checkpoint() >= options.entries.max(1))
+    }
+
+    /// Begins a checkpoint; or, in the midst of an entry that changes more than memory should hold, writes its pages
+    /// without one.
+    fn begin_write_out(&mut self) -> bool {
+        let options = &self.options.checkpoints;
+        let plan = WritePlan {
+            file: self.checkpoints.file,
+            token: TOKEN_JOB,
+            sync_bytes: options.sync_bytes,
+        };
+        let state = self.pipeline.applier().state();
+        // What the page file holds must be durable in this member's own log too: its end is where replaying begins.
+        let is_whole = !self.pipeline.is_inside_entry()
+            && !self.pipeline.is_dirty()
+            && state.applied_index <= self.wal.durable_index();
+        let applied = (state.applied_index, state.applied_term);
+        let job = if is_whole {
+            self.store.begin_checkpoint(applied, plan)
+        } else if self.store.dirty_bytes() >= options.dirty_limit {
+            self.store.begin_spill(plan)
+        } else {
+            None
+        };
+        if is_whole && job.is_some() {
+            self.checkpoints.blocks_at_last = self.wal.statistics().blocks;
+        }
+        self.checkpoints.waits_for_disk = false;
+        self.checkpoints.job = job;
+        self.checkpoints.job.is_some()
+    }
+
+    fn continue_write_out(&mut self, turn: &mut Turn) -> Result<(), NodeError> {
+        if self.checkpoints.waits_for_disk {
+            return Ok(());
+        }
+        let Some(job) = &mut self.checkpoints.job else {
+            return Ok(());
+        };
+        match job.step(&mut self.disk, self.options.checkpoints.slice_bytes) {
+            Progress::Waiting => self.checkpoints.waits_for_disk = true,
+            Progress::Paced => turn.work_left = true,
+            Progress::Finished => {
+                self.end_write_out()?;
+                // Applying may have waited for this.
+                turn.work_left = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn end_write_out(&mut self) -> Result<(), NodeError> {
+        let Some(job) = self.checkpoints.job.take() else {
+            unreachable!("the caller has seen the job end")
+        };
+        let written = self.store.finish_write_out(job)?;
+        if written.checkpoint.is_none() {
+            return Ok(());
+        }
+        // The log goes on from the older checkpoint, should the newer one not be readable.
+        let kept = self.store.oldest_checkpoint();
+        if kept.applied_index > self.wal.snapshot_point().index {
+            self.wal.append(Record::SnapshotPoint(SnapshotPoint {
+                index: kept.applied_index,
+                term: kept.applied_term,
+                data: bytes::Bytes::new(),
+            }))?;
+            self.wal.truncate_before(kept.applied_index + 1);
+            self.raft.compact(kept.applied_index);
+        }
+        Ok(())
+    }
+
+    /// Writes a last checkpoint, so that the next start has nothing to replay. Blocks.
+    pub(crate) fn checkpoint_and_wait(
+        &mut self,
+        now_ms: u64,
+        turn: &mut Turn,
+    ) -> Result<(), NodeError> {
+        self.finish_job(now_ms, turn)?;
+        if self.entries_since_checkpoint() > 0 && self.begin_write_out() {
+            self.finish_job(now_ms, turn)?;
+        }
+        Ok(())
+    }
+
+    fn finish_job(&mut self, now_ms: u64, turn: &mut Turn) -> Result<(), NodeError> {
+        while self.checkpoints.job.is_some() {
+            if self.checkpoints.waits_for_disk {
+                self.wait_for_disk(now_ms)?;
+            }
+            self.continue_write_out(turn)?;
+        }
+        Ok(())
+    }
+}
