@@ -26,21 +26,41 @@ pub fn patiently_or_damage<T>(
     }
 }
 
-/// Walks over all trees, and gives each record to `each`.
+/// Walks over a tree, and gives each record to `each`.
+fn walk_tree(
+    view: &impl View,
+    space: &PageSpace,
+    tree: TreeId,
+    mut each: impl FnMut(&[u8], Value),
+) -> Result<(), Damage> {
+    let mut cursor = view.cursor(tree);
+    let mut entry = patiently_or_damage(space, || cursor.first())?;
+    while let Some(here) = entry {
+        let key = patiently_or_damage(space, || here.key())?;
+        let value = patiently_or_damage(space, || value_of(&here.record()))?;
+        each(key, value);
+        entry = patiently_or_damage(space, || cursor.next())?;
+    }
+    Ok(())
+}
+
+/// Walks over the tree of keys.
+pub fn walk_keys(
+    view: &impl View,
+    space: &PageSpace,
+    each: impl FnMut(&[u8], Value),
+) -> Result<(), Damage> {
+    walk_tree(view, space, TreeId::Keys, each)
+}
+
+/// Walks over all trees.
 fn walk(
     view: &impl View,
     space: &PageSpace,
     mut each: impl FnMut(u8, &[u8], Value),
 ) -> Result<(), Damage> {
     for tree in TreeId::ALL {
-        let mut cursor = view.cursor(tree);
-        let mut entry = patiently_or_damage(space, || cursor.first())?;
-        while let Some(here) = entry {
-            let key = patiently_or_damage(space, || here.key())?;
-            let value = patiently_or_damage(space, || value_of(&here.record()))?;
-            each(tree as u8, key, value);
-            entry = patiently_or_damage(space, || cursor.next())?;
-        }
+        walk_tree(view, space, tree, |key, value| each(tree as u8, key, value))?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@
 
 pub mod contents;
 pub mod rig;
+pub mod script;
 
 use reeve_engine::btree::{Entry, Record, TreeId, View};
 use reeve_engine::pages::{Outcome, PageSpace, Stop};
