@@ -5,7 +5,7 @@
 
 use reeve_engine::mvcc::Events;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of events that the ring keeps.
@@ -21,8 +21,15 @@ pub(crate) struct EventBatch {
     pub(crate) after_revision: i64,
     /// The current revision with this batch.
     pub(crate) revision: i64,
-    /// What happened in between.
-    pub(crate) events: Events,
+    /// What happened in between. `None` if nobody was known to watch when the root was made: somebody may have begun since,
+    /// and finds the events in the store.
+    pub(crate) events: Option<Events>,
+}
+
+impl EventBatch {
+    fn bytes(&self) -> usize {
+        self.events.as_ref().map_or(0, Events::encoded_bytes)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -45,12 +52,16 @@ pub(crate) struct EventRing {
 impl EventRing {
     /// Whether anybody watches. While nobody does, batches need not be kept.
     pub(crate) fn is_watched(&self) -> bool {
+        // The sequencer shows a root and then looks for watchers; a watcher counts itself in and then looks at the root. The
+        // two fences see to it that at least one of them sees the other.
+        fence(Ordering::SeqCst);
         self.watchers.load(Ordering::Acquire) > 0
     }
 
     /// Counts a watcher in. From then on batches are kept; earlier ones may be missing.
     pub(crate) fn add_watcher(&self) {
         self.watchers.fetch_add(1, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
     }
 
     /// Counts a watcher out.
@@ -67,13 +78,13 @@ impl EventRing {
     /// Appends a batch; the oldest ones make room.
     pub(crate) fn append(&self, batch: EventBatch) {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.bytes += batch.events.encoded_bytes();
+        ring.bytes += batch.bytes();
         ring.batches.push_back(Arc::new(batch));
         while ring.batches.len() > 1
             && (ring.bytes > RING_BYTES || ring.batches.len() > RING_BATCHES)
         {
             if let Some(oldest) = ring.batches.pop_front() {
-                ring.bytes -= oldest.events.encoded_bytes();
+                ring.bytes -= oldest.bytes();
                 ring.first += 1;
             }
         }
@@ -107,7 +118,7 @@ mod tests {
         EventBatch {
             after_revision: revision - 1,
             revision,
-            events: Events::new(),
+            events: Some(Events::new()),
         }
     }
 

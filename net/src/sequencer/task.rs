@@ -47,6 +47,8 @@ pub(crate) struct Sequencer {
     /// Keepalives of leases that have run out: answered when the end of the lease is committed.
     expired_keepalives: Vec<(i64, u64)>,
     alarm: Rc<Alarm>,
+    /// Whether the events of this turn are kept.
+    keeps_events: bool,
     start: Instant,
     tick: Duration,
     next_tick: Instant,
@@ -81,6 +83,7 @@ impl Sequencer {
             damage: None,
             expired_keepalives: Vec::new(),
             alarm,
+            keeps_events: false,
             start,
             tick,
             next_tick: start + tick,
@@ -151,7 +154,8 @@ impl Sequencer {
             // Ticks that were missed while the process stood still are not made up for.
             self.next_tick = now + self.tick;
         }
-        self.node.keep_events(self.events.is_watched());
+        self.keeps_events = self.events.is_watched();
+        self.node.keep_events(self.keeps_events);
         let now_ms = self.now_ms();
         self.node.turn(now_ms, &mut self.turn)?;
         self.alarm.ring_emptied();
@@ -179,7 +183,8 @@ impl Sequencer {
                 self.events.append(EventBatch {
                     after_revision,
                     revision,
-                    events,
+                    // A watcher may have come since the turn began, when its root was already to be seen or was not yet.
+                    events: self.keeps_events.then_some(events),
                 });
                 news = true;
             }

@@ -15,6 +15,8 @@ mod crash;
 #[cfg(test)]
 mod differential;
 #[cfg(test)]
+mod first_watch;
+#[cfg(test)]
 mod flushes;
 #[cfg(test)]
 mod session;

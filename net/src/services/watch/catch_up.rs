@@ -1,6 +1,7 @@
 //! Reading past events from the store for watchers that lag.
 
-use super::hub::{CatchUp, Deliveries, Hub};
+use super::deliveries::Deliveries;
+use super::hub::{CatchUp, Hub};
 use reeve_engine::command::{Interval, Refusal};
 use reeve_engine::mvcc::{
     Budget, Event, ScanSummary, State, Step, WatchScan, append_previous, previous_pair,

@@ -5,18 +5,18 @@
 //! continue from, not a queue. Lagging watchers whose clients take more share one scan of the store, until they have
 //! reached the hub's revision.
 
+use super::deliveries::{Deliveries, Previous};
 use super::index::{Watched, WatcherIndex, WatcherNumber};
 use super::news::News;
 use super::response::Batch;
 use crate::grpc::ResponseSink;
-use crate::sequencer::{EventBatch, Gate};
+use crate::sequencer::Gate;
 use bytes::Bytes;
 use reeve_api::etcdserverpb::{self as pb, ResponseHeader};
-use reeve_engine::mvcc::{Event, State, append_previous, previous_pair};
+use reeve_engine::mvcc::{Event, Events, State};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A client that has this much unread, in bytes, lags.
@@ -41,6 +41,8 @@ pub(super) struct Watcher {
     stream: u64,
     id: i64,
     pub(super) options: WatchOptions,
+    /// The revision that its client wanted to start at; 0 for what came from then on.
+    start: i64,
     /// The first revision whose events it has not been given.
     pub(super) next_revision: i64,
     live: bool,
@@ -181,6 +183,7 @@ impl Hub {
                 stream,
                 id,
                 options,
+                start,
                 next_revision,
                 live,
                 told: Instant::now(),
@@ -211,7 +214,7 @@ impl Hub {
         self.forget(&mut state, number);
     }
 
-    /// Answers a client's wish to know how far it is, if all its watchers are live.
+    /// Answers a client's wish to know how far it is, if all its watchers are live and have reached their start.
     pub(super) fn report_progress(&self, stream: u64) {
         let state = self.state.borrow();
         let Some(open) = state.streams.get(&stream) else {
@@ -221,7 +224,7 @@ impl Hub {
             .watchers
             .values()
             .filter_map(|number| state.watchers.get(number));
-        if open.watchers.is_empty() || !watchers.all(|watcher| watcher.live) {
+        if open.watchers.is_empty() || !watchers.all(|watcher| watcher.is_at(state.revision)) {
             return;
         }
         let response = self.progress(-1, state.revision);
@@ -264,22 +267,23 @@ impl Hub {
             if batch.revision <= state.revision {
                 continue;
             }
-            let gap = batch.after_revision > state.revision || !batch.events.oversized().is_empty();
-            if gap || (lost && place == 0) {
-                let from = state.revision + 1;
-                state.all_lag(from);
-            } else {
-                self.deliver(state, batch);
+            let gap = batch.after_revision > state.revision || (lost && place == 0);
+            match &batch.events {
+                Some(events) if !gap && events.oversized().is_empty() => {
+                    self.deliver(state, events, batch.after_revision + 1);
+                }
+                _ => state.all_lag(state.revision + 1),
             }
             state.revision = batch.revision;
         }
         batches.len() == BATCHES_AT_ONCE
     }
 
-    fn deliver(&self, state: &mut HubState, batch: &Arc<EventBatch>) {
+    /// Hands events to the live watchers; `first_revision` is the first that they may be of.
+    fn deliver(&self, state: &mut HubState, events: &Events, first_revision: i64) {
         let mut deliveries = Deliveries::default();
         let view = self.gate.reader().view();
-        for event in batch.events.iter() {
+        for event in events.iter() {
             let watchers = &state.watchers;
             let mut previous = Previous::Unread;
             state.index.find(event.key, |number| {
@@ -298,7 +302,7 @@ impl Hub {
             });
         }
         for (number, delivery) in deliveries.by_watcher {
-            self.hand_over(state, number, delivery, batch.after_revision + 1, None);
+            self.hand_over(state, number, delivery, first_revision, None);
         }
     }
 
@@ -353,11 +357,7 @@ impl Hub {
         } = &mut *state;
         for watcher in watchers.values_mut() {
             let quiet = now.saturating_duration_since(watcher.told) >= self.progress_interval;
-            if !watcher.options.progress_notify
-                || !quiet
-                || !watcher.live
-                || *revision < watcher.next_revision - 1
-            {
+            if !watcher.options.progress_notify || !quiet || !watcher.is_at(*revision) {
                 continue;
             }
             watcher.told = now;
@@ -499,74 +499,12 @@ pub(super) struct CatchUp {
     pub(super) to: i64,
 }
 
-/// The pair before an event, read at most once for all its watchers.
-enum Previous {
-    Unread,
-    Read(Vec<u8>),
-    /// Pages are missing.
-    Missing,
-}
-
-/// Events on their way to watchers. `None`: something is missing, the watcher has to read from the store.
-#[derive(Default)]
-pub(super) struct Deliveries {
-    by_watcher: HashMap<WatcherNumber, Option<Batch>>,
-}
-
-impl Deliveries {
-    /// Bytes of all events.
-    pub(super) fn bytes(&self) -> usize {
-        self.by_watcher.values().flatten().map(Batch::len).sum()
-    }
-
-    fn add(
-        &mut self,
-        number: WatcherNumber,
-        event: &Event<'_>,
-        prev_kv: bool,
-        previous: &mut Previous,
-        view: &reeve_engine::btree::ReadView<'_>,
-    ) {
-        if !prev_kv {
-            return self.push(number, event, &[]);
-        }
-        if let Previous::Unread = previous {
-            *previous = read_previous(view, event);
-        }
-        match previous {
-            Previous::Read(bytes) => self.push(number, event, bytes),
-            _ => {
-                self.by_watcher.insert(number, None);
-            }
-        }
-    }
-
-    /// Adds an event, with its encoded previous pair or nothing.
-    pub(super) fn push(&mut self, number: WatcherNumber, event: &Event<'_>, previous: &[u8]) {
-        let batch = self
-            .by_watcher
-            .entry(number)
-            .or_insert_with(|| Some(Batch::default()));
-        if let Some(batch) = batch {
-            batch.push(event.revision.main, event.message, previous);
-        }
-    }
-}
-
-fn read_previous(view: &reeve_engine::btree::ReadView<'_>, event: &Event<'_>) -> Previous {
-    let read = || {
-        let state = State::load(view)?;
-        let mut bytes = Vec::new();
-        // The event borrows from the ring, the pair from the view: only the revisions are used.
-        if let Some(pair) = previous_pair(view, &state, event)? {
-            append_previous(&mut bytes, &pair);
-        }
-        Ok::<_, reeve_engine::pages::Stop>(bytes)
-    };
-    read().map_or(Previous::Missing, Previous::Read)
-}
-
 impl Watcher {
+    /// Whether it has been given everything up to this revision, and that is not before its start.
+    fn is_at(&self, revision: i64) -> bool {
+        self.live && self.start <= revision
+    }
+
     fn wants(&self, event: &Event<'_>) -> bool {
         use reeve_engine::mvcc::ChangeKind;
         let filtered = match event.kind {

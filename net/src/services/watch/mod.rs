@@ -1,6 +1,7 @@
 //! The Watch service.
 
 mod catch_up;
+mod deliveries;
 mod hub;
 mod index;
 mod news;
@@ -86,7 +87,13 @@ async fn serve(
             Some(RequestUnion::CancelRequest(request)) => {
                 stream.hub.cancel(stream.number, request.watch_id)
             }
-            Some(RequestUnion::ProgressRequest(_)) => stream.hub.report_progress(stream.number),
+            Some(RequestUnion::ProgressRequest(_)) => {
+                // Whoever has been answered about a write is told at least of that revision.
+                while stream.hub.deliver_live() {
+                    glommio::yield_if_needed().await;
+                }
+                stream.hub.report_progress(stream.number);
+            }
             None => {}
         }
     }

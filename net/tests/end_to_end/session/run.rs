@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What each step gave, with what may differ hidden.
 pub struct Transcript {
     steps: Vec<Shown>,
+    /// Commands that were ended before or after they had printed what the script waits for.
+    pub mistakes: Vec<String>,
 }
 
 /// One step and what it gave, with what may differ hidden.
@@ -77,6 +79,9 @@ struct Run {
     mask: Mask,
     names: BTreeMap<String, String>,
     background: BTreeMap<String, Background>,
+    /// The lines that were last waited for, by the name of the command.
+    awaited: BTreeMap<String, usize>,
+    mistakes: Vec<String>,
     /// The last output as it came, for `>`.
     last: String,
     /// Stops the server at the end.
@@ -93,6 +98,8 @@ pub fn run(script: &Script, server: Server, etcdctl: PathBuf) -> Transcript {
         mask: Mask::new(server.client_port(), server.peer_port()),
         names: BTreeMap::new(),
         background: BTreeMap::new(),
+        awaited: BTreeMap::new(),
+        mistakes: Vec::new(),
         last: String::new(),
         server,
     };
@@ -117,6 +124,7 @@ pub fn run(script: &Script, server: Server, etcdctl: PathBuf) -> Transcript {
     };
     Transcript {
         steps: steps.into_iter().map(shown).collect(),
+        mistakes: run.mistakes.clone(),
     }
 }
 
@@ -157,11 +165,9 @@ impl Run {
             }
             Action::Await { name, lines } => {
                 self.running(step.line, name).await_lines(*lines, PATIENCE);
+                self.awaited.insert(name.clone(), *lines);
             }
-            Action::Stop { name } => {
-                self.running(step.line, name);
-                return self.background.remove(name).map(Background::stop);
-            }
+            Action::Stop { name } => return self.stop(step.line, name),
             Action::Drop { name } => {
                 self.running(step.line, name);
                 self.background.remove(name).map(Background::stop);
@@ -174,6 +180,20 @@ impl Run {
             Action::Pause { milliseconds } => thread::sleep(Duration::from_millis(*milliseconds)),
         }
         None
+    }
+
+    /// Ends a command. If it printed more lines than were waited for, it was by chance that they were there in time.
+    fn stop(&mut self, line: usize, name: &str) -> Option<Answer> {
+        self.running(line, name);
+        let answer = self.background.remove(name).map(Background::stop)?;
+        let awaited = self.awaited.remove(name).unwrap_or(0);
+        let printed = answer.stdout.split_inclusive(|byte| *byte == b'\n').count();
+        if awaited != printed {
+            self.mistakes.push(format!(
+                "line {line}: {awaited} lines of {name} were waited for, and it has printed {printed}"
+            ));
+        }
+        Some(answer)
     }
 
     fn name(&mut self, line: usize, name: &str, pattern: &str) {
