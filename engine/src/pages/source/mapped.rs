@@ -2,6 +2,7 @@
 //! The file, mapped.
 
 use super::PageSource;
+use super::bus_error::Watched;
 use crate::pages::fault::DamageKind;
 use crate::pages::identity::{PAGE_BYTES, PageNumber};
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
@@ -19,6 +20,8 @@ const KERNEL_PAGE_BYTES: usize = 4096;
 /// because bringing them in fails first.
 #[derive(Debug)]
 pub struct MappedSource {
+    /// Dropped before the mapping.
+    _watched: Watched,
     mapping: MmapRaw,
     file: File,
     pages: u32,
@@ -37,7 +40,9 @@ impl MappedSource {
             .map_raw_read_only(&file)?;
         // Walks ask for what they need next by themselves.
         mapping.advise(Advice::Random)?;
+        let watched = Watched::new(mapping.as_ptr(), mapping.len())?;
         Ok(MappedSource {
+            _watched: watched,
             mapping,
             file,
             pages,

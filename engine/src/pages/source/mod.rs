@@ -1,6 +1,7 @@
 #![allow(unsafe_code)]
 //! Where the bytes of clean pages come from.
 
+mod bus_error;
 mod mapped;
 mod simulated;
 
