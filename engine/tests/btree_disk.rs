@@ -7,8 +7,8 @@
 
 use btree_support::rig::Rig;
 use btree_support::*;
-use reeve_engine::btree::{Pinned, Reader};
-use reeve_engine::pages::CheckpointJob;
+use reeve_engine::btree::{Pinned, Reader, Store, TreeId, View};
+use reeve_engine::pages::{CheckpointJob, drive};
 
 mod btree_support;
 
@@ -240,4 +240,29 @@ fn blobs_up_to_the_request_limit() {
         },
         1_500,
     );
+}
+
+#[test]
+fn a_tree_that_rests_while_others_are_written_out() {
+    let mut rig = Rig::new(CACHE_BYTES);
+    let insert = |store: &mut Store, tree, key: &[u8]| store.insert(tree, key, b"", None, true);
+    rig.write(|store| insert(store, TreeId::Leases, b"lease"))
+        .unwrap();
+    rig.store.publish();
+    rig.checkpoint(1);
+    for round in 0..6_u8 {
+        rig.write(|store| insert(store, TreeId::Keys, &[round]))
+            .unwrap();
+        rig.store.publish();
+        let plan = rig.plan();
+        let mut job = rig.store.begin_spill(plan).unwrap();
+        drive::run_job(&mut rig.disk, &mut job);
+        rig.store.finish_write_out(job).unwrap();
+        let look = |reader: &Reader| Ok(reader.view().get(TreeId::Leases, b"lease")?.is_some());
+        assert!(rig.look(look).unwrap());
+    }
+    rig.checkpoint(2);
+    let rig = Rig::open(&rig.medium, CACHE_BYTES, |_| true).unwrap();
+    assert_eq!(rig.opened_at, 2);
+    assert_eq!(rig.store.verify().unwrap().records, 7);
 }

@@ -53,7 +53,13 @@ impl Store {
     /// What made it fail. The file still holds the checkpoint before, but nothing more will be written to
     /// it: the node must stop.
     pub fn finish_write_out(&mut self, job: CheckpointJob) -> Result<WriteOutSummary, DiskError> {
-        self.workspace.finish_write_out(job)
+        let mut trees = self.root.trees;
+        for tree in &mut trees {
+            job.complete(&mut tree.reference);
+        }
+        let summary = self.workspace.finish_write_out(job)?;
+        self.root.trees = trees;
+        Ok(summary)
     }
 
     /// The older of the two checkpoints in the file: the log must be kept from its index on.

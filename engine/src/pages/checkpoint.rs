@@ -313,6 +313,18 @@ impl CheckpointJob {
         );
     }
 
+    /// Completes a reference of the working state to what this job has written. Without that the root of
+    /// a tree at rest would have to be looked for among ever older write-outs.
+    pub(crate) fn complete(&self, reference: &mut Reference) {
+        // What the working state refers to and this job knows by number is the same page: a page that the
+        // job has seen is not reused before the job is given back.
+        if let Some((checksum, generation)) = self.written.get(&reference.page)
+            && !reference.is_filled()
+        {
+            (reference.checksum, reference.generation) = (*checksum, *generation);
+        }
+    }
+
     /// Takes note of a completed operation of this job.
     pub fn on_completion(&mut self, completion: Completion) {
         assert!(

@@ -37,8 +37,7 @@ impl Watched {
         INSTALLED.call_once(|| outcome = install());
         outcome?;
         for (place, (first, bytes)) in MAPPINGS.iter().enumerate() {
-            let free =
-                first.compare_exchange(0, base.addr(), Ordering::AcqRel, Ordering::Relaxed);
+            let free = first.compare_exchange(0, base.addr(), Ordering::AcqRel, Ordering::Relaxed);
             if free.is_ok() {
                 bytes.store(length, Ordering::Release);
                 return Ok(Watched(Some(place)));
