@@ -10,3 +10,8 @@ pub mod reactor;
 mod sequencer;
 mod services;
 pub mod start;
+
+#[cfg(test)]
+#[path = "../../engine/tests/fuzz/mod.rs"]
+#[allow(unreachable_pub, reason = "the driver is shared with test binaries")]
+mod fuzz;

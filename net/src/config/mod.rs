@@ -27,3 +27,6 @@ pub const REEVE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 #[cfg(test)]
 mod config_test;
+
+#[cfg(test)]
+mod fuzz_test;

@@ -32,4 +32,6 @@ pub(crate) use status::percent_encode;
 pub(crate) use timeout::parse_timeout;
 
 #[cfg(test)]
+mod fuzz_test;
+#[cfg(test)]
 mod grpc_test;

@@ -9,4 +9,6 @@ pub use endpoints::{Endpoints, Health, HealthRequest, Versions};
 pub(crate) use serve::serve;
 
 #[cfg(test)]
+mod fuzz_test;
+#[cfg(test)]
 mod http_test;

@@ -36,3 +36,6 @@ pub(crate) fn serve(
     health::register(&mut router);
     (router, health::endpoints(gate))
 }
+
+#[cfg(test)]
+mod fuzz_test;
