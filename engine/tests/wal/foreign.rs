@@ -268,7 +268,7 @@ fn fuzz_wal(bytes: &[u8]) -> u64 {
 }
 
 #[test]
-fn arbitrary_segments_are_refused_or_work() {
+fn fuzz_arbitrary_segments_are_refused_or_work() {
     let mut seeds = Vec::new();
     for mode in [0, 1] {
         let more = [record(200, 0, &[], b"x"), record(5, 0, &[1], b"")];
