@@ -12,8 +12,8 @@ use super::script::{Action, Script, Step};
 use crate::support::etcdctl::{Answer, Background, Etcdctl};
 use crate::support::server::Server;
 
-/// How long `@` waits before the difference is left to show itself.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long `@` and `=` wait before the difference is left to show itself.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What each step gave, with what may differ hidden.
 pub struct Transcript {
@@ -164,7 +164,10 @@ impl Run {
                 self.running(step.line, name).feed(&input);
             }
             Action::Await { name, lines } => {
-                self.running(step.line, name).await_lines(*lines, PATIENCE);
+                if !self.running(step.line, name).await_lines(*lines, PATIENCE) {
+                    let mistake = format!("line {}: they did not come: {}", step.line, step.text);
+                    self.mistakes.push(mistake);
+                }
                 self.awaited.insert(name.clone(), *lines);
             }
             Action::Stop { name } => return self.stop(step.line, name),
@@ -174,8 +177,12 @@ impl Run {
             }
             Action::Finish { name } => {
                 self.running(step.line, name);
-                let finished = self.background.remove(name);
-                return finished.map(|running| running.finish(PATIENCE));
+                let finished = self.background.remove(name)?.finish(PATIENCE);
+                if finished.code.is_none() {
+                    let mistake = format!("line {}: it does not end: {}", step.line, step.text);
+                    self.mistakes.push(mistake);
+                }
+                return Some(finished);
             }
             Action::Pause { milliseconds } => thread::sleep(Duration::from_millis(*milliseconds)),
         }

@@ -82,9 +82,9 @@ impl Background {
         let _ = stdin.flush();
     }
 
-    /// Waits until `lines` lines were printed or `patience` is over.
-    pub fn await_lines(&self, lines: usize, patience: Duration) {
-        self.stdout.wait(patience, |have| have.len() >= lines);
+    /// Waits until `lines` lines were printed or `patience` is over; whether they were.
+    pub fn await_lines(&self, lines: usize, patience: Duration) -> bool {
+        self.stdout.wait(patience, |have| have.len() >= lines)
     }
 
     /// Waits for the command to end by itself, else ends it; what it printed.
