@@ -97,8 +97,9 @@ fn run(loaded: &config::Loaded, arguments: &[String]) -> ExitCode {
 /// Locks the data directory and serves. Answers the signal that ended it.
 fn serve(config: &Config) -> Result<i32, String> {
     let wal = Some(&*config.wal_dir).filter(|path| !path.as_os_str().is_empty());
-    let directory =
-        DataDirectory::open(&config.data_directory(), wal).map_err(|error| error.to_string())?;
+    let data = config.data_directory();
+    config.check_bootstrap(DataDirectory::is_fresh(&data, wal))?;
+    let directory = DataDirectory::open(&data, wal).map_err(|error| error.to_string())?;
     let reactors = reactor_count(config);
     let member = Member::new(config.clone(), &directory, reactors);
     launch(config, move |setup| Arc::clone(&member).set_up(setup))

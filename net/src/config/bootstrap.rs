@@ -1,6 +1,9 @@
 //! Rules for a data directory that is still empty; afterwards the initial flags are ignored.
 
-use super::{defaults::Config, url::Url};
+use super::{
+    defaults::{ClusterState, Config},
+    url::Url,
+};
 use std::collections::BTreeMap;
 
 impl Config {
@@ -43,6 +46,39 @@ impl Config {
             ));
         }
         Ok(members)
+    }
+
+    /// Checks the initial flags for a start. In a data directory that is filled (not `fresh`) they have had their effect,
+    /// and need only be readable.
+    ///
+    /// # Errors
+    /// What is wrong with them, for the operator.
+    pub fn check_bootstrap(&self, fresh: bool) -> Result<(), String> {
+        let readable = self.initial_members();
+        let readable =
+            readable.map_err(|error| format!("error setting up initial cluster: {error}"));
+        if !fresh {
+            return readable.map(drop);
+        }
+        readable?;
+        let version = super::REEVE_VERSION;
+        if self.initial_cluster_state == ClusterState::Existing {
+            return Err(format!(
+                "--initial-cluster-state=existing is not supported by reeve {version}: a member cannot join a cluster yet. \
+                 Start a cluster of one member with --initial-cluster-state=new"
+            ));
+        }
+        let members = self.verify_bootstrap()?;
+        if members.len() > 1 {
+            let names: Vec<&str> = members.keys().map(String::as_str).collect();
+            return Err(format!(
+                "--initial-cluster names {} members ({}), and reeve {version} does not support clusters of several members \
+                 yet. Name this member alone",
+                members.len(),
+                names.join(", "),
+            ));
+        }
+        Ok(())
     }
 
     fn advertised_as_listed(&self, listed: &[Url]) -> Result<(), String> {

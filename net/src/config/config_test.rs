@@ -217,7 +217,7 @@ fn urls_are_checked() {
     let six = Url::parse("https://[::1]:2379").unwrap();
     assert_eq!(
         (six.scheme, &*six.host, six.port),
-        (Scheme::Https, "::1", 2379)
+        (Scheme::Https, "::1", Some(2379))
     );
     assert_eq!(
         Url::parse("unix:///tmp/x.sock").unwrap().path,
@@ -228,6 +228,43 @@ fn urls_are_checked() {
         list.iter().map(Url::to_string).collect::<Vec<_>>(),
         ["http://a:1", "http://b:1"]
     );
+}
+
+#[test]
+fn a_port_that_is_too_large_is_refused_only_where_it_is_listened_on() {
+    let url = "http://127.0.0.1:99999";
+    config(&[&format!("--advertise-client-urls={url}")]);
+    assert_eq!(
+        invalid(&[&format!("--listen-peer-urls={url}")]),
+        format!("listen {url}: invalid port")
+    );
+}
+
+#[test]
+fn only_a_fresh_member_needs_sensible_initial_flags() {
+    let check = |arguments: &[&str], fresh| config(arguments).check_bootstrap(fresh);
+    let several = ["--initial-cluster=default=http://localhost:2380,other=http://b:1"];
+    let refused = check(&several, true).unwrap_err();
+    assert!(
+        refused.contains("names 2 members (default, other)"),
+        "{refused}"
+    );
+    assert_eq!(check(&several, false), Ok(()));
+    let existing = ["--initial-cluster-state=existing"];
+    let refused = check(&existing, true).unwrap_err();
+    assert!(
+        refused.contains("--initial-cluster-state=existing"),
+        "{refused}"
+    );
+    assert_eq!(check(&existing, false), Ok(()));
+    for fresh in [false, true] {
+        let refused = check(&["--initial-cluster=nonsense"], fresh).unwrap_err();
+        assert!(
+            refused.starts_with("error setting up initial cluster: "),
+            "{refused}"
+        );
+        assert_eq!(check(&[], fresh), Ok(()));
+    }
 }
 
 #[test]

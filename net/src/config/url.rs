@@ -24,8 +24,9 @@ pub struct Url {
     pub scheme: Scheme,
     /// Host name or address, without the brackets of IPv6; empty for Unix sockets.
     pub host: String,
-    /// The port; 0 for Unix sockets.
-    pub port: u16,
+    /// The port; 0 for Unix sockets. `None` for a number that is too large: nobody can listen there, and only who tries to
+    /// is refused.
+    pub port: Option<u16>,
     /// The path of a Unix socket.
     pub path: PathBuf,
 }
@@ -61,13 +62,13 @@ impl Url {
         if !path.is_empty() {
             return Err(format!("URL must not contain a path: {text}"));
         }
-        let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-        let Some(number) = port.parse().ok().filter(|_| digits) else {
+        if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(format!(
                 "parse {text:?}: invalid port {:?} after host",
                 format!(":{port}")
             ));
-        };
+        }
+        let number = port.parse().ok();
         let (text, host, path) = (text.to_owned(), host.to_owned(), PathBuf::new());
         Ok(Url {
             text,
@@ -89,7 +90,7 @@ impl Url {
             text,
             scheme,
             host: String::new(),
-            port: 0,
+            port: Some(0),
             path,
         })
     }

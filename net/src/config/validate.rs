@@ -115,6 +115,9 @@ fn check_bind(urls: &[Url]) -> Result<(), String> {
         if !url.is_unix() && url.bind_address().is_none() {
             return Err(format!("expected IP in URL for binding ({url})"));
         }
+        if url.port.is_none() {
+            return Err(format!("listen {url}: invalid port"));
+        }
     }
     Ok(())
 }

@@ -112,6 +112,7 @@ impl Responder {
             carrier: self.carrier.take(),
             call: self.call,
             missing: length as usize,
+            begun: false,
         }
     }
 }
@@ -163,9 +164,21 @@ pub struct MessageWriter {
     carrier: Option<Rc<dyn Carrier>>,
     call: CallId,
     missing: usize,
+    /// Whether the client has taken the first bytes.
+    begun: bool,
 }
 
 impl MessageWriter {
+    /// Waits until little is unsent; before the first piece, until the client takes anything at all. Whoever calls this
+    /// before a piece is made holds nothing for a client that does not read.
+    pub async fn ready(&mut self) -> Result<(), Disconnected> {
+        let carrier = self.carrier.as_deref().ok_or(Disconnected)?;
+        let threshold = if self.begun { SINK_HIGH_WATER } else { 1 };
+        poll_fn(|cx| carrier.poll_unsent_below(self.call, threshold, cx)).await?;
+        self.begun = true;
+        Ok(())
+    }
+
     /// Waits until little is unsent, then queues `piece`.
     ///
     /// # Panics

@@ -9,6 +9,7 @@
 
 mod call;
 mod context;
+mod decode;
 mod dispatch;
 mod framing;
 mod metadata;
@@ -24,6 +25,7 @@ pub use status::{Code, Status};
 
 pub(crate) use call::{CallId, Carrier};
 pub(crate) use context::ConnectionInfo;
+pub(crate) use decode::decode;
 pub(crate) use dispatch::start_streaming;
 pub(crate) use framing::{Decoder, PREFIX_BYTES, message_prefix};
 pub(crate) use metadata::Field;

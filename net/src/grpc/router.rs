@@ -3,6 +3,7 @@
 use super::{
     call::{RequestStream, Responder, ResponseSink},
     context::RequestContext,
+    decode::decode,
     dispatch,
     status::Status,
 };
@@ -65,7 +66,7 @@ impl Router {
         self.unary(path, move |context, message| {
             let handler = Rc::clone(&handler);
             async move {
-                let request = Q::decode(message)?;
+                let request: Q = decode(message)?;
                 let answer = handler(context, request).await?;
                 Ok(Bytes::from(answer.encode_to_vec()))
             }

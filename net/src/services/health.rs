@@ -1,7 +1,7 @@
 //! grpc.health.v1, and what the HTTP endpoints ask.
 
 use crate::config::{CLUSTER_VERSION, ETCD_VERSION};
-use crate::grpc::{Code, RequestContext, RequestStream, ResponseSink, Router, Status};
+use crate::grpc::{Code, RequestContext, RequestStream, ResponseSink, Router, Status, decode};
 use crate::http::{Endpoints, Health, HealthRequest, Versions};
 use crate::sequencer::{Failure, Gate};
 use prost::Message;
@@ -35,7 +35,7 @@ async fn watch(
     requests: RequestStream,
     sink: ResponseSink,
 ) -> Result<(), Status> {
-    let request = HealthCheckRequest::decode(requests.single().await?)?;
+    let request: HealthCheckRequest = decode(requests.single().await?)?;
     let status = if request.service.is_empty() {
         ServingStatus::Serving
     } else {

@@ -1,7 +1,7 @@
 //! The KV service: Range, RangeStream, Put, DeleteRange, Txn, Compact.
 
 use super::{convert, encode, errors, range};
-use crate::grpc::{RequestContext, Responder, Router, Status};
+use crate::grpc::{self, RequestContext, Responder, Router, Status};
 use crate::reactor::Lane;
 use crate::sequencer::{Gate, Outcome};
 use bytes::Bytes;
@@ -53,7 +53,7 @@ fn decode<M: Message + Default>(
     message: Bytes,
     responder: Responder,
 ) -> Option<(M, Responder)> {
-    let decoded = check_leader(gate, context).and_then(|()| Ok(M::decode(message)?));
+    let decoded = check_leader(gate, context).and_then(|()| grpc::decode::<M>(message));
     match decoded {
         Ok(request) => Some((request, responder)),
         Err(status) => {
@@ -129,7 +129,7 @@ fn txn(gate: &Rc<Gate>, context: &RequestContext, message: Bytes, responder: Res
 
 async fn compact(gate: Rc<Gate>, context: RequestContext, message: Bytes) -> Result<Bytes, Status> {
     check_leader(&gate, &context)?;
-    let request = pb::CompactionRequest::decode(message)?;
+    let request: pb::CompactionRequest = grpc::decode(message)?;
     let body = Body::Compact(Compact {
         revision: request.revision,
         physical: request.physical,

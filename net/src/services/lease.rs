@@ -2,7 +2,7 @@
 
 use super::kv::{check_leader, unexpected};
 use super::{encode, errors};
-use crate::grpc::{RequestContext, RequestStream, ResponseSink, Router, Status};
+use crate::grpc::{RequestContext, RequestStream, ResponseSink, Router, Status, decode};
 use crate::reactor::Lane;
 use crate::sequencer::{Failure, Gate, LeaseQuery, Reply};
 use bytes::Bytes;
@@ -80,7 +80,7 @@ async fn grant(
     message: Bytes,
 ) -> Result<Bytes, Status> {
     check_leader(&gate, &context)?;
-    let request = pb::LeaseGrantRequest::decode(message)?;
+    let request: pb::LeaseGrantRequest = decode(message)?;
     if request.ttl > MAX_TTL {
         return Err(errors::lease_ttl_too_large());
     }
@@ -110,7 +110,7 @@ async fn grant(
 
 async fn revoke(gate: Rc<Gate>, context: RequestContext, message: Bytes) -> Result<Bytes, Status> {
     check_leader(&gate, &context)?;
-    let request = pb::LeaseRevokeRequest::decode(message)?;
+    let request: pb::LeaseRevokeRequest = decode(message)?;
     let body = Body::LeaseRevoke(LeaseRevoke {
         id: request.id,
         expired_in_term: 0,
@@ -135,7 +135,7 @@ async fn keep_alive(
 ) -> Result<(), Status> {
     check_leader(&gate, &context)?;
     while let Some(message) = requests.next().await? {
-        let id = pb::LeaseKeepAliveRequest::decode(message)?.id;
+        let id = decode::<pb::LeaseKeepAliveRequest>(message)?.id;
         // The header is built before the renewal, as etcd does.
         let header = Some(gate.header(current_revision(&gate)));
         let ttl = match gate.ask_lessor(LeaseQuery::KeepAlive(id)).await {

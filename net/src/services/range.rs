@@ -5,11 +5,10 @@
 
 use super::{convert, encode, errors, kv};
 use crate::grpc::{
-    MessageWriter, RequestContext, RequestStream, Responder, ResponseSink, Router, Status,
+    MessageWriter, RequestContext, RequestStream, Responder, ResponseSink, Router, Status, decode,
 };
 use crate::sequencer::{Failure, Gate};
 use bytes::Bytes;
-use prost::Message;
 use reeve_api::etcdserverpb::{self as pb, kv_methods};
 use reeve_engine::command::{RangeRequest, check};
 use reeve_engine::mvcc::{Budget, KeyValue, RangeSummary, RangeTask, ReadTxnTask, Step};
@@ -42,7 +41,7 @@ pub(super) fn register(router: &mut Router, gate: &Rc<Gate>) {
 
 fn range(gate: &Rc<Gate>, context: &RequestContext, message: Bytes, responder: Responder) {
     let decoded =
-        kv::check_leader(gate, context).and_then(|()| Ok(pb::RangeRequest::decode(message)?));
+        kv::check_leader(gate, context).and_then(|()| decode::<pb::RangeRequest>(message));
     let request = match decoded {
         Ok(request) => request,
         Err(status) => return responder.finish(Err(status)),
@@ -72,9 +71,8 @@ fn try_at_once(gate: &Gate, request: &pb::RangeRequest) -> Option<Result<Bytes, 
     let mut task = RangeTask::new(convert::range(request));
     let mut large = false;
     let step = task.step(&view, &mut Budget::new(SLICE), &mut |pair| {
-        if message.len() > WHOLE_LIMIT {
-            large = true;
-        } else {
+        large |= message.len() as u64 + encode::pair_length(&pair) > WHOLE_LIMIT as u64;
+        if !large {
             encode::put_pair(&pair, &mut message);
         }
     });
@@ -235,10 +233,15 @@ async fn send_in_pieces(
     let mut writer = responder.begin(length);
     let mut piece = Vec::with_capacity(PIECE_BYTES * 2);
     loop {
+        if writer.ready().await.is_err() {
+            return;
+        }
         let step = task.step(
             &gate.reader().view(),
             &mut Budget::new(SLICE / 8),
             &mut |pair| {
+                // Large values would else leave half of the room unused.
+                piece.reserve(usize::try_from(encode::pair_length(&pair)).unwrap_or(0));
                 encode::put_pair(&pair, &mut piece);
             },
         );
@@ -274,7 +277,7 @@ async fn range_stream(
     sink: ResponseSink,
 ) -> Result<(), Status> {
     kv::check_leader(&gate, &context)?;
-    let request = pb::RangeRequest::decode(requests.single().await?)?;
+    let request: pb::RangeRequest = decode(requests.single().await?)?;
     let converted = convert::range(&request);
     check::range(&converted)?;
     if !converted.is_default_order() || request.sort_target != 0 {

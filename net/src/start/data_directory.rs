@@ -90,6 +90,16 @@ impl DataDirectory {
         })
     }
 
+    /// Whether no server has ever run on it, as far as can be seen from outside.
+    #[must_use]
+    pub fn is_fresh(data_dir: &Path, wal_dir: Option<&Path>) -> bool {
+        let own = data_dir.join("member").join("reeve-wal");
+        match std::fs::read_dir(wal_dir.unwrap_or(&own)) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+
     /// The file of the trees.
     #[must_use]
     pub fn pages(&self) -> PathBuf {
@@ -139,7 +149,11 @@ mod tests {
     #[test]
     fn a_second_server_is_refused_until_the_first_has_gone() {
         let parent = tempfile::tempdir().unwrap();
+        assert!(DataDirectory::is_fresh(parent.path(), None));
         let first = DataDirectory::open(parent.path(), None).unwrap();
+        assert!(DataDirectory::is_fresh(parent.path(), None));
+        std::fs::write(first.write_ahead_log().join("segment"), b"x").unwrap();
+        assert!(!DataDirectory::is_fresh(parent.path(), None));
         let refused = DataDirectory::open(parent.path(), None);
         assert!(
             matches!(refused, Err(DataDirectoryError::Locked { .. })),

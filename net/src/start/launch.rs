@@ -261,21 +261,28 @@ fn bind(config: &Config) -> Result<Vec<Listener>, crate::listen::BindError> {
     }
     addresses
         .iter()
-        .map(|address| bind_patiently(address, config.socket_reuse_port))
+        .map(|address| {
+            bind_patiently(address, config.socket_reuse_port, || {
+                std::thread::sleep(BIND_PAUSE);
+            })
+        })
         .collect()
 }
+
+/// How often, and how long apart, an address in use is tried: for a second in all.
+const BIND_ATTEMPTS: u32 = 50;
+const BIND_PAUSE: Duration = Duration::from_millis(20);
 
 /// Binds, and waits a moment for an address in use: the kernel takes down the rings of a killed process after its end, and
 /// a ring that waits on a listener keeps it open until then (under 50 ms, as measured under load).
 fn bind_patiently(
     address: &ListenAddress,
     reuse_port: bool,
+    mut pause: impl FnMut(),
 ) -> Result<Listener, crate::listen::BindError> {
-    const ATTEMPTS: u32 = 25;
-    const PAUSE: Duration = Duration::from_millis(20);
-    for _ in 1..ATTEMPTS {
+    for _ in 1..BIND_ATTEMPTS {
         match Listener::bind(address, reuse_port) {
-            Err(crate::listen::BindError::InUse { .. }) => std::thread::sleep(PAUSE),
+            Err(crate::listen::BindError::InUse { .. }) => pause(),
             done => return done,
         }
     }
@@ -288,7 +295,7 @@ fn listen_address(url: &Url) -> Option<ListenAddress> {
         return Some(ListenAddress::Unix(url.path.clone()));
     }
     let host = url.bind_address()?;
-    Some(ListenAddress::Tcp(SocketAddr::new(host, url.port)))
+    Some(ListenAddress::Tcp(SocketAddr::new(host, url.port?)))
 }
 
 fn limits(config: &Config) -> Limits {
@@ -301,5 +308,42 @@ fn limits(config: &Config) -> Limits {
         ping_after_idle: config.grpc_keepalive_interval,
         ping_timeout: config.grpc_keepalive_timeout,
         ..Limits::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listen::BindError;
+    use std::net::TcpListener;
+
+    fn held() -> (TcpListener, ListenAddress) {
+        let holder = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = ListenAddress::Tcp(holder.local_addr().unwrap());
+        (holder, address)
+    }
+
+    #[test]
+    fn an_address_that_becomes_free_is_waited_for() {
+        let (holder, address) = held();
+        let mut holder = Some(holder);
+        let mut pauses = 0;
+        let bound = bind_patiently(&address, false, || {
+            pauses += 1;
+            if pauses == 3 {
+                holder = None;
+            }
+        });
+        assert!(bound.is_ok(), "{:?}", bound.err());
+        assert_eq!(pauses, 3);
+    }
+
+    #[test]
+    fn an_address_that_stays_in_use_is_given_up_soon() {
+        let (_holder, address) = held();
+        let mut pauses = 0;
+        let bound = bind_patiently(&address, false, || pauses += 1);
+        assert!(matches!(bound.err(), Some(BindError::InUse { .. })));
+        assert!(BIND_PAUSE * pauses <= Duration::from_secs(1), "{pauses}");
     }
 }

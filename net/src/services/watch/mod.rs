@@ -10,7 +10,7 @@ mod response;
 pub(crate) use hub::Hub;
 
 use super::kv::check_leader;
-use crate::grpc::{RequestContext, RequestStream, ResponseSink, Router, Status};
+use crate::grpc::{RequestContext, RequestStream, ResponseSink, Router, Status, decode};
 use bytes::Bytes;
 use hub::{Creation, WatchOptions};
 use index::Watched;
@@ -82,7 +82,7 @@ async fn serve(
         sink.ready()
             .await
             .map_err(|_| super::errors::watch_canceled())?;
-        match pb::WatchRequest::decode(message)?.request_union {
+        match decode::<pb::WatchRequest>(message)?.request_union {
             Some(RequestUnion::CreateRequest(request)) => create(&stream, &sink, request),
             Some(RequestUnion::CancelRequest(request)) => {
                 stream.hub.cancel(stream.number, request.watch_id)

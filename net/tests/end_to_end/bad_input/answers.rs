@@ -123,7 +123,6 @@ fn wrong_calls() -> Vec<Wrong> {
 }
 
 #[test]
-#[ignore = "known to fail: some answers to wrong calls still differ from etcd's"]
 fn wrong_calls_are_answered_as_by_etcd() {
     let _turn = turn::shared();
     let oracle = Oracle::find("wrong_calls_are_answered_as_by_etcd");

@@ -314,7 +314,6 @@ fn server_with_a_large_value() -> Server {
 }
 
 #[test]
-#[ignore = "known to fail: some broken frames are still answered differently"]
 fn wrong_frames() {
     let _turn = turn::alone();
     // etcd lets some of these connections live.

@@ -160,7 +160,6 @@ const WRONG_ARGUMENTS: &[(&[&str], &str)] = &[
 ];
 
 #[test]
-#[ignore = "known to fail: some flags still end with another code"]
 fn wrong_arguments_end_with_the_exit_code_of_etcd() {
     let _turn = turn::shared();
     let oracle = Oracle::find("wrong_arguments_end_with_the_exit_code_of_etcd");
@@ -190,6 +189,47 @@ fn wrong_arguments_end_with_the_exit_code_of_etcd() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_cluster_of_several_members_is_refused() {
+    let _turn = turn::shared();
+    if !only_for_reeve("a_cluster_of_several_members_is_refused") {
+        return;
+    }
+    let several = [
+        "--initial-advertise-peer-urls=http://127.0.0.1:1",
+        "--initial-cluster=default=http://127.0.0.1:1,other=http://127.0.0.1:2",
+    ];
+    let existing = ["--initial-cluster-state=existing"];
+    let with = |arguments: &[&str]| {
+        let launch = Launch::under_test();
+        arguments
+            .iter()
+            .fold(launch, |launch, argument| launch.argument(*argument))
+    };
+    for (arguments, text) in [
+        (&several[..], "names 2 members (default, other)"),
+        (&existing[..], "--initial-cluster-state=existing"),
+    ] {
+        let launch = with(arguments);
+        let folder = launch.folder().to_path_buf();
+        assert_says(&launch.refused(), 1, &[text, "not support"]);
+        assert!(!folder.exists(), "nothing is made");
+    }
+}
+
+#[test]
+fn the_initial_flags_are_ignored_once_the_data_directory_is_filled() {
+    let _turn = turn::shared();
+    let mut first = Launch::under_test().start();
+    first.terminate();
+    let mut again = first
+        .launch()
+        .argument("--initial-cluster-state=existing")
+        .argument("--initial-cluster=another=http://127.0.0.1:1,other=http://127.0.0.1:2")
+        .start();
+    assert!(again.lives());
 }
 
 #[test]
