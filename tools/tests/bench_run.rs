@@ -246,6 +246,8 @@ fn refusals_are_counted_and_end_a_hopeless_run() {
 fn bad_input_is_named_with_its_exit_code() {
     let server = Fake::start(Fault::None);
     let endpoint = server.endpoint();
+    let (second, ignorant) = (Fake::start(Fault::None), Fake::start(Fault::Ignorant));
+    let other = second.endpoint();
     let cases: &[(&[&str], i32, &str)] = &[
         (
             &["put", "--endpoints", "127.0.0.1:1"],
@@ -315,6 +317,49 @@ fn bad_input_is_named_with_its_exit_code() {
             ],
             128,
             "not that many",
+        ),
+        (
+            &["put", "--endpoints", &endpoint, "--timeout", "0s"],
+            128,
+            "above zero",
+        ),
+        (
+            &["put", "--endpoints", &endpoint, "--rate", "-5"],
+            128,
+            "out of range",
+        ),
+        (
+            &["put", "--endpoints", &endpoint, "--json", "/nonexistent/x"],
+            6,
+            "/nonexistent/x",
+        ),
+        (
+            &[
+                "put",
+                "--endpoints",
+                &endpoint,
+                "--rate",
+                "1,2",
+                "--hdr-log",
+                "x",
+            ],
+            128,
+            "--hdr-log",
+        ),
+        (
+            &["put", "--endpoints", &format!("{endpoint},{other}")],
+            128,
+            "different clusters",
+        ),
+        (
+            &["put", "--endpoints", &ignorant.endpoint()],
+            2,
+            "no etcd v3 server",
+        ),
+        (
+            &["compare", &endpoint, &endpoint, "put", "--hdr-log", "x"],
+            128,
+            "--hdr-log",
         ),
         (
             &["mix", "/nonexistent.toml", "--endpoints", &endpoint],
@@ -421,7 +466,8 @@ fn tls_and_users_are_served() {
     let output = bench(&[&put[..], &ca, &["--user", "root:wrong"]].concat());
     assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
     let output = bench(&[&put[..], &ca].concat());
-    assert_ne!(output.status.code(), Some(0), "no user was needed");
+    assert_eq!(output.status.code(), Some(1), "no user was needed");
+    assert!(errors(&output).contains("--user"), "{}", errors(&output));
 }
 
 #[test]

@@ -12,15 +12,18 @@ use super::load::load;
 use super::options::{RateList, Workload};
 use super::plan::Plan;
 use super::result::RunResult;
-use super::run::{Outcome, Servers, run};
+use super::run::{Outcome, run};
+use super::servers::Servers;
 
 /// Runs of one workload at several rates.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Campaign {
     /// The limit of a search, in microseconds.
     pub limit_p99_us: Option<f64>,
     /// The highest rate found within the limit, per second.
     pub highest_rate: Option<f64>,
+    /// Why there are not as many runs as were wanted.
+    pub ended_early: Option<String>,
     /// Each run with the rate it was meant to have.
     pub runs: Vec<(f64, RunResult)>,
 }
@@ -71,21 +74,39 @@ pub fn stepped(
     stop: &Arc<AtomicBool>,
     mut each: impl FnMut(f64, &RunResult),
 ) -> BenchResult<Campaign> {
-    let mut runs = Vec::new();
+    let mut campaign = Campaign::default();
     for &rate in rates {
-        let result = once(&with_rate(workload, Some(rate)), servers, stop)?.result;
-        each(rate, &result);
-        let over = result.ended_early.is_some();
-        runs.push((rate, result));
-        if over {
+        let Some(result) = campaign.try_rate(workload, rate, servers, stop)? else {
+            break;
+        };
+        each(rate, result);
+        if result.ended_early.is_some() {
             break;
         }
     }
-    Ok(Campaign {
-        limit_p99_us: None,
-        highest_rate: None,
-        runs,
-    })
+    Ok(campaign)
+}
+
+impl Campaign {
+    /// Runs the workload at `rate`. An error is the answer only when nothing has been run yet;
+    /// after that, what has been run is kept, and the error ends the campaign (`None`).
+    fn try_rate(
+        &mut self,
+        workload: &Workload,
+        rate: f64,
+        servers: &Servers,
+        stop: &Arc<AtomicBool>,
+    ) -> BenchResult<Option<&RunResult>> {
+        match once(&with_rate(workload, Some(rate)), servers, stop) {
+            Ok(outcome) => self.runs.push((rate, outcome.result)),
+            Err(error) if self.runs.is_empty() => return Err(error),
+            Err(error) => {
+                self.ended_early = Some(error.to_string());
+                return Ok(None);
+            }
+        }
+        Ok(self.runs.last().map(|(_, result)| result))
+    }
 }
 
 /// Share of the intended rate that must be reached for a rate to count as kept.
@@ -118,7 +139,10 @@ pub fn search(
         .copied()
         .unwrap_or(FIRST_RATE);
     let (mut kept, mut failed): (Option<f64>, Option<f64>) = (None, None);
-    let mut runs = Vec::new();
+    let mut campaign = Campaign {
+        limit_p99_us: Some(limit_us),
+        ..Campaign::default()
+    };
     for _ in 0..TRIES {
         let rate = match (kept, failed) {
             (None, None) => first,
@@ -130,11 +154,12 @@ pub fn search(
         if rate < 1.0 {
             break;
         }
-        let result = once(&with_rate(workload, Some(rate)), servers, stop)?.result;
-        each(rate, &result);
-        let within = keeps(&result, rate, limit_us);
+        let Some(result) = campaign.try_rate(workload, rate, servers, stop)? else {
+            break;
+        };
+        each(rate, result);
+        let within = keeps(result, rate, limit_us);
         let over = result.ended_early.is_some() || stop.load(Ordering::Relaxed);
-        runs.push((rate, result));
         if over {
             break;
         }
@@ -144,11 +169,8 @@ pub fn search(
             failed = Some(rate);
         }
     }
-    Ok(Campaign {
-        limit_p99_us: Some(limit_us),
-        highest_rate: kept,
-        runs,
-    })
+    campaign.highest_rate = kept;
+    Ok(campaign)
 }
 
 /// Whether a run kept its rate and the limit. The first operation is the one that is paced.

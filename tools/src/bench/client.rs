@@ -222,14 +222,13 @@ impl Client {
         Ok(String::from_utf8_lossy(answers::bytes_of(&answer, 2)).into_owned())
     }
 
-    /// The server's version and database size in bytes.
+    /// The server's version and the identity of its cluster.
     ///
     /// # Errors
     /// As [`Client::call`].
-    pub fn status(&mut self) -> BenchResult<(String, i64)> {
+    pub fn status(&mut self) -> BenchResult<(String, u64)> {
         let answer = self.call(Method::Status, |_| {})?;
-        let (version, size, _) = answers::status(&answer);
-        Ok((version, size))
+        Ok((answers::version(&answer), answers::cluster(&answer)))
     }
 
     /// Number of keys in [key, end), and the current revision.

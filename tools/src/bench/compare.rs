@@ -1,17 +1,19 @@
 //! Two servers under one workload, in interleaved rounds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 
 use super::campaign::{once, prepare};
 use super::error::{BenchError, BenchResult};
+use super::files::{check_writable, to_json, write};
 use super::options::{Cli, Command, CompareOptions, Workload};
-use super::report::printer;
 use super::report::table::figures;
+use super::report::{compare_html, printer};
 use super::result::RunResult;
+use super::servers::Servers;
 
 /// The figures of a comparison.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -20,8 +22,10 @@ pub struct Comparison {
     pub workload: String,
     /// Results of A and B, a pair per round.
     pub rounds: Vec<(RunResult, RunResult)>,
-    /// The compared figures.
+    /// The compared figures, of the rounds that were whole.
     pub figures: Vec<Figure>,
+    /// Why the rounds ended before their number was reached.
+    pub ended_early: Option<String>,
 }
 
 /// One figure of both servers.
@@ -40,7 +44,7 @@ pub struct Figure {
 /// Runs the comparison and prints its table.
 ///
 /// # Errors
-/// [`BenchError`] when a run cannot begin; [`BenchError::Partial`] when the rounds ended early.
+/// [`BenchError`] when no round can be run; [`BenchError::Partial`] when the rounds ended early.
 pub fn compare(options: &CompareOptions, stop: &Arc<AtomicBool>) -> BenchResult<()> {
     if options.rounds == 0 {
         return Err(BenchError::Options("--rounds must be at least 1".into()));
@@ -48,17 +52,56 @@ pub fn compare(options: &CompareOptions, stop: &Arc<AtomicBool>) -> BenchResult<
     let workloads = [&options.a, &options.b].map(|text| workload_for(options, text));
     let [a, b] = workloads;
     let (a, b) = (a?, b?);
-    let (a_servers, b_servers) = (prepare(&a, stop)?, prepare(&b, stop)?);
-    let mut rounds: Vec<(RunResult, RunResult)> = Vec::new();
-    let mut ended_early = None;
-    for round in 0..options.rounds {
+    let output = &a.run_options().output;
+    let json = options.json.as_ref().or(output.json.as_ref());
+    let html = options.html.as_ref().or(output.html.as_ref());
+    for path in json.into_iter().chain(html) {
+        check_writable(path)?;
+    }
+    let servers = (prepare(&a, stop)?, prepare(&b, stop)?);
+    let (rounds, ended_early) = run_rounds(options.rounds, (&a, &b), &servers, stop)?;
+    let comparison = Comparison {
+        workload: name(&rounds),
+        figures: figures_of(&rounds),
+        rounds,
+        ended_early,
+    };
+    printer::line(table(options, &comparison));
+    if let Some(path) = json {
+        write(path, &to_json(&comparison)?)?;
+    }
+    if let Some(path) = html {
+        write(path, &compare_html::comparison(&comparison))?;
+    }
+    comparison
+        .ended_early
+        .map_or(Ok(()), |why| Err(BenchError::Partial(why)))
+}
+
+type Rounds = Vec<(RunResult, RunResult)>;
+
+/// Runs the rounds; gives those that were run, and why there are not more. An error ends the
+/// comparison, and it is the answer only when there is nothing yet.
+fn run_rounds(
+    count: usize,
+    (a, b): (&Workload, &Workload),
+    servers: &(Servers, Servers),
+    stop: &Arc<AtomicBool>,
+) -> BenchResult<(Rounds, Option<String>)> {
+    let mut rounds = Rounds::new();
+    for round in 0..count {
+        let run_a = || Ok(once(a, &servers.0, stop)?.result);
+        let run_b = || Ok(once(b, &servers.1, stop)?.result);
         // Alternating which is first keeps a drift of the machine from favouring one.
-        let (first, second) = if round % 2 == 0 {
-            let first = once(&a, &a_servers, stop)?.result;
-            (first, once(&b, &b_servers, stop)?.result)
+        let pair = if round % 2 == 0 {
+            run_a().and_then(|first| Ok((first, run_b()?)))
         } else {
-            let second = once(&b, &b_servers, stop)?.result;
-            (once(&a, &a_servers, stop)?.result, second)
+            run_b().and_then(|second| Ok((run_a()?, second)))
+        };
+        let (first, second) = match pair {
+            Ok(pair) => pair,
+            Err(error) if rounds.is_empty() => return Err(error),
+            Err(error) => return Ok((rounds, Some(error.to_string()))),
         };
         printer::line(format!(
             "round {}: A {:.0}/s, B {:.0}/s",
@@ -66,26 +109,13 @@ pub fn compare(options: &CompareOptions, stop: &Arc<AtomicBool>) -> BenchResult<
             first.total_rate(),
             second.total_rate()
         ));
-        ended_early = first
-            .ended_early
-            .clone()
-            .or_else(|| second.ended_early.clone());
+        let ended_early = first.ended_early.clone().or(second.ended_early.clone());
         rounds.push((first, second));
-        if ended_early.is_some() || stop.load(Ordering::Relaxed) {
-            break;
+        if ended_early.is_some() {
+            return Ok((rounds, ended_early));
         }
     }
-    let comparison = Comparison {
-        workload: name(&rounds),
-        figures: figures_of(&rounds),
-        rounds,
-    };
-    printer::line(table(options, &comparison));
-    if let Some(path) = &options.compare_json {
-        let text = serde_json::to_string_pretty(&comparison).unwrap_or_default();
-        std::fs::write(path, text).map_err(BenchError::local(path.display().to_string()))?;
-    }
-    ended_early.map_or(Ok(()), |why| Err(BenchError::Partial(why)))
+    Ok((rounds, None))
 }
 
 fn name(rounds: &[(RunResult, RunResult)]) -> String {
@@ -112,6 +142,10 @@ fn workload_for(options: &CompareOptions, endpoints: &str) -> BenchResult<Worklo
         let text = "compare runs one rate: --search-p99 and stepped rates do not apply";
         return Err(BenchError::Options(text.into()));
     }
+    if run.output.hdr_log.is_some() {
+        let text = "--hdr-log holds one run, and compare makes several";
+        return Err(BenchError::Options(text.into()));
+    }
     run.target.endpoints = endpoints.split(',').map(str::to_owned).collect();
     run.target.server_pid.clear();
     Ok(*workload)
@@ -120,9 +154,17 @@ fn workload_for(options: &CompareOptions, endpoints: &str) -> BenchResult<Worklo
 /// Pulls one figure out of a result; `None` where it has none.
 type Pick = Box<dyn Fn(&RunResult) -> Option<f64>>;
 
-/// The figures of pairs of results.
+/// The figures of pairs of results; of those that were whole, if there are any.
 #[must_use]
 pub fn figures_of(rounds: &[(RunResult, RunResult)]) -> Vec<Figure> {
+    let whole =
+        |(a, b): &&(RunResult, RunResult)| a.ended_early.is_none() && b.ended_early.is_none();
+    let all_whole: Rounds = rounds.iter().filter(whole).cloned().collect();
+    let rounds = if all_whole.is_empty() {
+        rounds
+    } else {
+        &all_whole
+    };
     let Some((first, _)) = rounds.first() else {
         return Vec::new();
     };

@@ -53,6 +53,9 @@ pub struct Interval {
     pub index: u64,
     /// Latencies in nanoseconds per operation; `None` where nothing completed.
     pub latencies: Vec<Option<Histogram<u64>>>,
+    /// Completions per operation before the end of the measured time; later ones have a latency that
+    /// counts, but are no part of the rate.
+    pub in_time: Vec<u64>,
     /// Failures per operation.
     pub failures: Vec<u64>,
     /// How late requests left the generator, in nanoseconds (open loop).
@@ -66,6 +69,7 @@ impl Interval {
         Self {
             index,
             latencies: vec![None; operations],
+            in_time: vec![0; operations],
             failures: vec![0; operations],
             lateness: None,
             stall: 0,
@@ -146,6 +150,7 @@ impl Meter {
             let gap = now.saturating_sub(std::mem::replace(last, now));
             self.current.stall = self.current.stall.max(gap);
         }
+        self.current.in_time[operation] += u64::from(now < self.schedule.end);
         let slot = self.current.latencies[operation].get_or_insert_with(histogram);
         record(slot, now.saturating_sub(from));
     }

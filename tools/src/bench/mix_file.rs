@@ -28,7 +28,7 @@ pub struct MixFile {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct OperationEntry {
     /// put, insert, get, range, scan, pages, delete, txn-put, txn-get, cas, read-modify-write,
-    /// lease-grant.
+    /// lease-grant, lease-put.
     pub action: String,
     /// Name in the results; the action if left out.
     pub name: Option<String>,

@@ -20,7 +20,7 @@ const SCAN: Nanos = SECOND / 10;
 const DRAIN: Nanos = 2 * SECOND;
 /// A run ends when every connection has been down for this long.
 const GIVE_UP: Nanos = 5 * SECOND;
-/// A run ends when this many requests failed and none succeeded.
+/// A run ends when this many requests of one operation failed and none succeeded.
 const HOPELESS: u64 = 1_000;
 
 /// How a worker's share of the load is bounded and paced.
@@ -68,8 +68,8 @@ pub struct OperationDriver<S> {
     overdue: VecDeque<Nanos>,
     links: usize,
     under_way: usize,
-    succeeded: u64,
-    failed: u64,
+    /// Successes and failures of each operation.
+    outcomes: Vec<(u64, u64)>,
     next_scan: Nanos,
     down_since: Option<Nanos>,
     last_reason: String,
@@ -93,8 +93,7 @@ impl<S: Session> OperationDriver<S> {
             overdue: VecDeque::new(),
             links,
             under_way: 0,
-            succeeded: 0,
-            failed: 0,
+            outcomes: vec![(0, 0); load.operations],
             next_scan: 0,
             down_since: None,
             last_reason: String::new(),
@@ -112,7 +111,9 @@ impl<S: Session> OperationDriver<S> {
     }
 
     fn may_begin(&self, now: Nanos) -> bool {
-        self.load.total != Some(0) && self.schedule().is_some_and(|schedule| now < schedule.end)
+        self.load.total != Some(0)
+            && self.failure.is_none()
+            && self.schedule().is_some_and(|schedule| now < schedule.end)
     }
 
     /// Begins the next operation of a client whose previous one is over.
@@ -188,14 +189,18 @@ impl<S: Session> OperationDriver<S> {
         }
     }
 
-    fn count_failure(&mut self, client: u32, text: &str, now: Nanos) {
-        self.failed += 1;
+    fn count_failure(&mut self, client: u32, text: &str, code: Code, now: Nanos) {
         let operation = self.clients[client as usize].operation as usize;
+        let (succeeded, failed) = &mut self.outcomes[operation];
+        *failed += 1;
+        // A method that the server does not know will not be known the next time.
+        let hopeless = *failed >= HOPELESS || code == Code::UNIMPLEMENTED;
+        if *succeeded == 0 && hopeless {
+            self.failure
+                .get_or_insert_with(|| format!("every request fails: {text}"));
+        }
         if let Some(meter) = &mut self.meter {
             meter.failed(operation, text, now);
-        }
-        if self.succeeded == 0 && self.failed >= HOPELESS && self.failure.is_none() {
-            self.failure = Some(format!("every request fails: {text}"));
         }
     }
 
@@ -208,7 +213,12 @@ impl<S: Session> OperationDriver<S> {
                 links.cancel(self.link_of(client), client);
                 self.under_way -= 1;
                 self.session.reset(client);
-                self.count_failure(client, "no answer within --timeout", now);
+                self.count_failure(
+                    client,
+                    "no answer within --timeout",
+                    Code::DEADLINE_EXCEEDED,
+                    now,
+                );
                 self.go_on(links, client, now);
             }
         }
@@ -231,12 +241,12 @@ impl<S: Session> OperationDriver<S> {
     }
 
     /// Fails what the clients of a connection have under way.
-    fn fail_link(&mut self, links: &mut Links, link: LinkId, text: &str, now: Nanos) {
+    fn fail_link(&mut self, links: &mut Links, link: LinkId, text: &str, code: Code, now: Nanos) {
         for client in (link as u32..self.clients.len() as u32).step_by(self.links) {
             if self.clients[client as usize].activity == Activity::Busy {
                 self.under_way -= 1;
                 self.session.reset(client);
-                self.count_failure(client, text, now);
+                self.count_failure(client, text, code, now);
                 self.go_on(links, client, now);
             }
         }
@@ -282,7 +292,7 @@ impl<S: Session> Driver for OperationDriver<S> {
     fn ended(&mut self, links: &mut Links, link: LinkId, tag: u32, status: Status, now: Nanos) {
         if tag == STREAM_TAG {
             self.session.stream_ended(link);
-            self.fail_link(links, link, &status.to_string(), now);
+            self.fail_link(links, link, &status.to_string(), status.code, now);
             return;
         }
         let next = self
@@ -297,7 +307,7 @@ impl<S: Session> Driver for OperationDriver<S> {
             operation, since, ..
         } = self.clients[tag as usize];
         if next == Next::Done {
-            self.succeeded += 1;
+            self.outcomes[operation as usize].0 += 1;
             if let Some(meter) = &mut self.meter {
                 meter.completed(operation as usize, since, now);
             }
@@ -308,7 +318,7 @@ impl<S: Session> Driver for OperationDriver<S> {
             } else {
                 status.to_string()
             };
-            self.count_failure(tag, &text, now);
+            self.count_failure(tag, &text, status.code, now);
             if status.code == Code::UNAVAILABLE {
                 self.last_reason = text;
             }
@@ -319,7 +329,8 @@ impl<S: Session> Driver for OperationDriver<S> {
     fn lost(&mut self, links: &mut Links, link: LinkId, _: &[u32], reason: &str, now: Nanos) {
         reason.clone_into(&mut self.last_reason);
         self.session.stream_ended(link);
-        self.fail_link(links, link, &format!("connection lost: {reason}"), now);
+        let text = format!("connection lost: {reason}");
+        self.fail_link(links, link, &text, Code::UNAVAILABLE, now);
     }
 
     fn start(&mut self, schedule: Schedule) {
@@ -378,6 +389,7 @@ impl<S: Session> Driver for OperationDriver<S> {
             .unwrap_or_default();
         Finish {
             failure: self.failure.take(),
+            leases: self.session.leases(),
             errors,
             counters,
         }

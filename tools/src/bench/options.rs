@@ -11,7 +11,7 @@ use super::sizes::Sizes;
 
 /// A load generator for servers of the etcd v3 API.
 #[derive(Debug, Parser)]
-#[command(name = "reeve-bench", version, about, max_term_width = 100)]
+#[command(name = "reeve-bench", version, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -245,7 +245,7 @@ pub struct WatchOptions {
     #[arg(long, default_value_t = 10)]
     pub streams: usize,
     /// Watchers per stream
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, alias = "watchers-per-stream", default_value_t = 10)]
     pub watch_per_stream: usize,
     /// Keys watched; each watcher watches one
     #[arg(long, default_value_t = 1)]
@@ -254,6 +254,7 @@ pub struct WatchOptions {
 
 /// Options of every workload.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Load")]
 pub struct RunOptions {
     /// Whom to talk to.
     #[command(flatten)]
@@ -269,7 +270,7 @@ pub struct RunOptions {
     #[arg(long)]
     pub threads: Option<usize>,
     /// Total number of operations [default: as many as --duration allows]
-    #[arg(long, conflicts_with = "duration")]
+    #[arg(long, alias = "put-total", conflicts_with = "duration")]
     pub total: Option<u64>,
     /// How long to measure
     #[arg(long, value_parser = parse_duration, default_value = "10s")]
@@ -279,7 +280,8 @@ pub struct RunOptions {
     pub warm_up: Option<Duration>,
     /// Open loop: requests per second (0: closed loop); RATE,RATE,... or FROM..TO/BY for steps, each
     /// run for --duration. Latency counts from when a request was due
-    #[arg(long, default_value = "0", value_parser = parse_rate_list)]
+    #[arg(long, alias = "put-rate", default_value = "0", value_parser = parse_rate_list)]
+    #[arg(allow_negative_numbers = true)]
     pub rate: RateList,
     /// Search for the highest rate whose 99th percentile stays within this latency
     #[arg(long, value_parser = parse_duration)]
@@ -306,6 +308,7 @@ fn parse_rate_list(text: &str) -> Result<RateList, String> {
 
 /// Servers, TLS and user.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Servers")]
 pub struct TargetOptions {
     /// gRPC endpoints
     #[arg(long, value_delimiter = ',', default_value = "127.0.0.1:2379")]
@@ -335,6 +338,7 @@ pub struct TargetOptions {
 
 /// Keys and values.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Keys and values")]
 pub struct DataOptions {
     /// Key size: 32, 16..64, or weighted as 16:50,64:50
     #[arg(long, default_value = "32")]
@@ -367,6 +371,7 @@ pub struct DataOptions {
 
 /// Where results go.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
 pub struct OutputOptions {
     /// Write the results as JSON
     #[arg(long)]
@@ -396,8 +401,11 @@ pub struct CompareOptions {
     #[arg(long, default_value_t = 5)]
     pub rounds: usize,
     /// Write the comparison as JSON
+    #[arg(long, alias = "compare-json")]
+    pub json: Option<PathBuf>,
+    /// Write the comparison as one HTML file
     #[arg(long)]
-    pub compare_json: Option<PathBuf>,
+    pub html: Option<PathBuf>,
     /// The workload and its options, as for a single run, without --endpoints
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     pub workload: Vec<String>,

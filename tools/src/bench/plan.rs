@@ -110,6 +110,9 @@ impl Basics {
         if run.total == Some(0) || run.duration.is_zero() {
             return impossible("--total and --duration must be above zero");
         }
+        if run.timeout.is_zero() || run.target.dial_timeout.is_zero() {
+            return impossible("--timeout and --dial-timeout must be above zero");
+        }
         if run.total.is_some() && (run.rate.0.len() > 1 || run.search_p99.is_some()) {
             return impossible("a stepped rate and --search-p99 need --duration, not --total");
         }

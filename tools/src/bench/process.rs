@@ -59,6 +59,10 @@ impl ProcessSample {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The command may hold spaces; the fields after it start behind the last parenthesis.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        // A process that has ended leaves its entry until its parent asks for it.
+        if matches!(fields.first(), Some(&("Z" | "X"))) {
+            return None;
+        }
         let ticks = |at: usize| fields.get(at).and_then(|word| word.parse::<f64>().ok());
         let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100) as f64;
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

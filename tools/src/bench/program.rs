@@ -1,6 +1,5 @@
 //! The program: parses the command line, runs the command, and turns errors into exit codes.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,9 +10,10 @@ use super::campaign::{once, prepare, search, stepped};
 use super::compare::compare;
 use super::environment::Environment;
 use super::error::{BenchError, BenchResult};
+use super::files::{check_writable, to_json, write};
 use super::options::{Cli, Command, RunOptions, Workload};
 use super::report::{hdr_log, html, printer, table};
-use super::result::RunResult;
+use super::result::{OperationResult, RunResult};
 use super::run::Outcome;
 use super::verify::verify;
 
@@ -52,7 +52,7 @@ fn execute(command: Command, stop: &Arc<AtomicBool>) -> BenchResult<()> {
         Command::Verify(options) => verify(&options, stop),
         Command::Environment { probe_dir } => {
             let environment = Environment::read(Some(&probe_dir))?;
-            printer::line(serde_json::to_string_pretty(&environment).unwrap_or_default());
+            printer::line(to_json(&environment)?);
             Ok(())
         }
     }
@@ -66,6 +66,7 @@ fn measure(workload: &Workload, stop: &Arc<AtomicBool>) -> BenchResult<()> {
         let text = "a stepped rate and --search-p99 need --duration, not --total";
         return Err(BenchError::Options(text.into()));
     }
+    check_output(options)?;
     let servers = prepare(workload, stop)?;
     let each = |rate: f64, result: &RunResult| printer::line(table::step(rate, result));
     let campaign = match options.search_p99 {
@@ -80,13 +81,13 @@ fn measure(workload: &Workload, stop: &Arc<AtomicBool>) -> BenchResult<()> {
     };
     printer::line(table::campaign(&campaign));
     if let Some(path) = &options.output.json {
-        write(
-            path,
-            &serde_json::to_string_pretty(&campaign).unwrap_or_default(),
-        )?;
+        write(path, &to_json(&campaign)?)?;
     }
     if let Some(path) = &options.output.html {
         write(path, &html::campaign(&campaign))?;
+    }
+    if let Some(why) = &campaign.ended_early {
+        return Err(BenchError::Partial(why.clone()));
     }
     campaign
         .runs
@@ -94,17 +95,24 @@ fn measure(workload: &Workload, stop: &Arc<AtomicBool>) -> BenchResult<()> {
         .map_or(Ok(()), |(_, result)| verdict(result))
 }
 
-fn write(path: &Path, text: &str) -> BenchResult<()> {
-    std::fs::write(path, text).map_err(BenchError::local(path.display().to_string()))
+/// Refuses what could not be written when the run is over.
+fn check_output(options: &RunOptions) -> BenchResult<()> {
+    let output = &options.output;
+    let several = options.rate.0.len() > 1 || options.search_p99.is_some();
+    if several && output.hdr_log.is_some() {
+        let text = "--hdr-log holds one run: it does not go with a stepped rate or --search-p99";
+        return Err(BenchError::Options(text.into()));
+    }
+    for path in [&output.json, &output.html, &output.hdr_log] {
+        path.as_deref().map_or(Ok(()), check_writable)?;
+    }
+    Ok(())
 }
 
 fn write_files(outcome: &Outcome, options: &RunOptions) -> BenchResult<()> {
     let output = &options.output;
     if let Some(path) = &output.json {
-        write(
-            path,
-            &serde_json::to_string_pretty(&outcome.result).unwrap_or_default(),
-        )?;
+        write(path, &to_json(&outcome.result)?)?;
     }
     if let Some(path) = &output.html {
         write(path, &html::run(&outcome.result))?;
@@ -116,21 +124,23 @@ fn write_files(outcome: &Outcome, options: &RunOptions) -> BenchResult<()> {
     }
     Ok(())
 }
+
 /// Whether the run was whole.
 fn verdict(result: &RunResult) -> BenchResult<()> {
     if let Some(why) = &result.ended_early {
         return Err(BenchError::Partial(why.clone()));
     }
-    let completed: u64 = result
-        .operations
-        .iter()
-        .map(|operation| operation.count)
-        .sum();
-    if completed == 0 {
-        let why = result.errors.keys().next().cloned();
-        return Err(BenchError::Partial(
-            why.unwrap_or_else(|| "nothing completed".into()),
-        ));
+    let errors = || {
+        let texts: Vec<&str> = result.errors.keys().map(String::as_str).collect();
+        texts.join("; ")
+    };
+    let failed = |one: &&OperationResult| one.count == 0 && one.failures > 0;
+    if let Some(operation) = result.operations.iter().find(failed) {
+        let why = format!("every {} failed: {}", operation.name, errors());
+        return Err(BenchError::Partial(why));
+    }
+    if result.operations.iter().all(|one| one.count == 0) {
+        return Err(BenchError::Partial("nothing completed".into()));
     }
     Ok(())
 }

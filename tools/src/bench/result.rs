@@ -194,9 +194,12 @@ pub struct ServerCost {
     pub pid: u32,
     /// Its command's name.
     pub command: String,
+    /// It ended before the measured time did; the figures are those up to then.
+    #[serde(default)]
+    pub ended: bool,
     /// CPU time in seconds.
     pub cpu_seconds: f64,
-    /// CPU time per completion, in microseconds.
+    /// CPU time per completion, in microseconds; 0 when nothing completed, or it ended early.
     pub cpu_us_per_request: f64,
     /// Resident set at the end, in bytes.
     pub rss_bytes: u64,
@@ -232,6 +235,7 @@ impl RunResult {
             .iter()
             .map(|server| server.cpu_us_per_request)
             .sum();
-        (!self.servers.is_empty()).then_some(sum)
+        let known = !self.servers.is_empty() && self.servers.iter().all(|server| !server.ended);
+        known.then_some(sum)
     }
 }

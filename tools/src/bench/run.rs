@@ -8,21 +8,21 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use super::client::Client;
 use super::clock::{Nanos, SECOND, nanos, now};
 use super::collector::Collector;
 use super::environment::Environment;
 use super::error::{BenchError, BenchResult};
 use super::meter::{Report, Schedule};
-use super::metrics::{self, Metrics};
-use super::options::{RunOptions, TargetOptions};
+use super::metrics;
+use super::observed::{ObservedServers, per_request};
+use super::options::RunOptions;
 use super::plan::{Plan, Seat, clients, share, warm_up};
-use super::process::{ProcessSample, ThreadUsage, command, listener_on, own_cpu_seconds};
+use super::process::{ThreadUsage, own_cpu_seconds};
 use super::report::live::LiveLine;
 use super::result::{
-    FORMAT, GeneratorCost, Latency, OperationResult, RunResult, ServerCost, Shape, curve, micros,
+    FORMAT, GeneratorCost, Latency, OperationResult, RunResult, Shape, curve, micros,
 };
-use super::target::{Target, TlsFiles};
+use super::servers::Servers;
 use super::worker::Worker;
 
 /// Time between the moment every worker is ready and the start of the load.
@@ -35,93 +35,6 @@ const LATE_ANSWERS: Nanos = 10 * SECOND;
 const SATURATED: f64 = 0.9;
 /// Waiting for a CPU above this share of its time distorts what a worker measures.
 const STARVED: f64 = 0.2;
-
-/// The servers of a run, checked and logged in to.
-pub struct Servers {
-    /// How to reach them.
-    pub target: Target,
-    /// What they say their version is.
-    pub versions: Vec<String>,
-    /// Their processes on this machine.
-    pub pids: Vec<u32>,
-}
-
-impl Servers {
-    /// Resolves, connects to, and logs in to the servers of `options`.
-    ///
-    /// # Errors
-    /// [`BenchError`] for endpoints that do not answer as etcd v3 servers, or a refused login.
-    pub fn reach(options: &TargetOptions) -> BenchResult<Self> {
-        let files = TlsFiles {
-            cacert: options.cacert.clone(),
-            cert: options.cert.clone(),
-            key: options.key.clone(),
-            skip_verify: options.insecure_skip_tls_verify,
-        };
-        let mut target = Target::new(&options.endpoints, &files, options.dial_timeout)?;
-        if let Some(user) = &options.user {
-            let (name, password) = user
-                .split_once(':')
-                .ok_or_else(|| BenchError::Options("--user is NAME:PASSWORD".into()))?;
-            let mut client = Client::connect(&target, &target.endpoints[0], options.dial_timeout)?;
-            target.token = Some(client.authenticate(name, password)?);
-        }
-        let mut versions = Vec::new();
-        for endpoint in &target.endpoints {
-            let mut client = Client::connect(&target, endpoint, options.dial_timeout)?;
-            let version = match client.status() {
-                Ok((version, _)) => version,
-                // A user without rights still speaks to an etcd v3 server.
-                Err(BenchError::Refused { status, .. }) => format!("unknown ({status})"),
-                Err(error) => return Err(error),
-            };
-            versions.push(version);
-        }
-        let mut pids = options.server_pid.clone();
-        if pids.is_empty() {
-            let local = target
-                .endpoints
-                .iter()
-                .filter(|end| end.address.ip().is_loopback());
-            pids = local
-                .filter_map(|endpoint| listener_on(endpoint.address.port()))
-                .collect();
-            pids.sort_unstable();
-            pids.dedup();
-        }
-        Ok(Self {
-            target,
-            versions,
-            pids,
-        })
-    }
-
-    /// A client of the first endpoint.
-    ///
-    /// # Errors
-    /// [`BenchError::Unreachable`].
-    pub fn client(&self) -> BenchResult<Client> {
-        Client::connect(
-            &self.target,
-            &self.target.endpoints[0],
-            Duration::from_secs(60),
-        )
-    }
-
-    fn sample(&self) -> Vec<ProcessSample> {
-        self.pids
-            .iter()
-            .map(|&pid| ProcessSample::read(pid).unwrap_or_default())
-            .collect()
-    }
-
-    fn scrape(&self) -> Vec<Metrics> {
-        let endpoints = self.target.endpoints.iter();
-        endpoints
-            .map(|end| metrics::scrape(&self.target, end).unwrap_or_default())
-            .collect()
-    }
-}
 
 /// A result with the totals it was made of, for the histogram log.
 pub struct Outcome {
@@ -138,11 +51,12 @@ struct Progress {
     counters: BTreeMap<String, u64>,
     failures: Vec<String>,
     busiest: ThreadUsage,
-    /// Own CPU and the servers' samples when measuring began and ended.
-    before: Option<(f64, Vec<ProcessSample>)>,
-    after: Option<(f64, Vec<ProcessSample>)>,
-    rss_peak: Vec<u64>,
+    /// Own CPU time when measuring began, and at its end.
+    own_before: Option<f64>,
+    own_after: Option<f64>,
+    servers: ObservedServers,
     ended_at: Nanos,
+    leases: Vec<i64>,
 }
 
 /// Runs `plan` and gathers its result. `stop` ends it early.
@@ -162,12 +76,17 @@ pub fn run(
         .unwrap_or_default();
     let crew = Crew::hire(plan, servers, stop)?;
     let schedule = schedule(run);
-    let mut progress = Progress::new(plan, run, schedule);
+    let mut progress = Progress::new(plan, run, schedule, servers);
     crew.start(schedule);
     let mut live = LiveLine::new(&plan.name, run.output.quiet);
-    crew.supervise(&mut progress, schedule, servers, &mut live);
+    crew.supervise(&mut progress, schedule, &mut live);
     live.finish();
-    progress.collector.finish();
+    servers.revoke(&progress.leases);
+    let measured = progress
+        .ended_at
+        .min(schedule.end)
+        .saturating_sub(schedule.measure);
+    progress.collector.finish(measured);
     let metrics_after = servers.scrape();
     let metrics = metrics_before
         .iter()
@@ -178,16 +97,13 @@ pub fn run(
         .load(Ordering::Relaxed)
         .then(|| "interrupted".to_owned());
     let ended_early = interrupted.or_else(|| progress.failures.first().cloned());
-    let seconds = (progress
-        .ended_at
-        .min(schedule.end)
-        .saturating_sub(schedule.measure)) as f64
-        / SECOND as f64;
-    let seconds = seconds.max(1e-9);
+    let seconds = measured as f64 / SECOND as f64;
     let operations = operations(plan, &progress.collector, seconds);
+    // CPU is counted up to the end, so later answers are not to be divided by.
+    let totals = &progress.collector.totals;
     let completed = match plan.cost_per {
-        Some(operation) => operations[operation].count,
-        None => operations.iter().map(|operation| operation.count).sum(),
+        Some(operation) => totals[operation].in_time,
+        None => totals.iter().map(|totals| totals.in_time).sum(),
     };
     let result = RunResult {
         format: FORMAT,
@@ -209,7 +125,7 @@ pub fn run(
         seconds,
         ended_early,
         generator: progress.generator_cost(completed),
-        servers: progress.server_costs(&servers.pids, completed),
+        servers: progress.servers.costs(completed),
         operations,
         longest_stall_ms: micros(progress.collector.stall) / 1e3,
         lateness_us: progress.collector.lateness.as_ref().map(|late| {
@@ -258,7 +174,11 @@ fn operations(plan: &Plan, collector: &Collector, seconds: f64) -> Vec<Operation
         .map(|(name, totals)| OperationResult {
             name: name.clone(),
             count: totals.latencies.len(),
-            rate: totals.latencies.len() as f64 / seconds,
+            rate: if seconds > 0.0 {
+                totals.in_time as f64 / seconds
+            } else {
+                0.0
+            },
             failures: totals.failures,
             latency_us: Latency::of(&totals.latencies),
             curve: curve(&totals.latencies),
@@ -268,7 +188,7 @@ fn operations(plan: &Plan, collector: &Collector, seconds: f64) -> Vec<Operation
 }
 
 impl Progress {
-    fn new(plan: &Plan, run: &RunOptions, schedule: Schedule) -> Self {
+    fn new(plan: &Plan, run: &RunOptions, schedule: Schedule, servers: &Servers) -> Self {
         let keep_log = run.output.hdr_log.is_some();
         Self {
             collector: Collector::new(plan.operations.len(), schedule.interval, keep_log),
@@ -276,10 +196,11 @@ impl Progress {
             counters: BTreeMap::new(),
             failures: Vec::new(),
             busiest: ThreadUsage::default(),
-            before: None,
-            after: None,
-            rss_peak: Vec::new(),
+            own_before: None,
+            own_after: None,
+            servers: ObservedServers::new(&servers.processes),
             ended_at: 0,
+            leases: Vec::new(),
         }
     }
 
@@ -291,6 +212,7 @@ impl Progress {
             }
             Report::Finished { finish, usage } => {
                 self.failures.extend(finish.failure);
+                self.leases.extend(finish.leases);
                 for (text, count) in finish.errors {
                     *self.errors.entry(text).or_default() += count;
                 }
@@ -305,9 +227,20 @@ impl Progress {
         }
     }
 
+    /// The measured time is over; only the first call counts.
+    fn end(&mut self, at: Nanos) {
+        if self.own_after.is_none() {
+            self.own_after = Some(own_cpu_seconds());
+            self.servers.sample();
+            self.ended_at = at;
+        }
+    }
+
     fn generator_cost(&self, completed: u64) -> GeneratorCost {
-        let own = |at: &Option<(f64, Vec<ProcessSample>)>| at.as_ref().map_or(0.0, |(own, _)| *own);
-        let cpu_seconds = own(&self.after) - own(&self.before);
+        let cpu_seconds = match (self.own_before, self.own_after) {
+            (Some(before), Some(after)) => after - before,
+            _ => 0.0,
+        };
         let ThreadUsage { busy, waiting } = self.busiest;
         let was_the_limit = if busy > SATURATED {
             Some(format!(
@@ -326,40 +259,10 @@ impl Progress {
         };
         GeneratorCost {
             cpu_seconds,
-            cpu_us_per_request: cpu_seconds * 1e6 / completed.max(1) as f64,
+            cpu_us_per_request: per_request(cpu_seconds, completed),
             busiest: busy,
             waiting,
             was_the_limit,
-        }
-    }
-
-    fn server_costs(&self, pids: &[u32], completed: u64) -> Vec<ServerCost> {
-        let (Some((_, before)), Some((_, after))) = (&self.before, &self.after) else {
-            return Vec::new();
-        };
-        let mut costs = Vec::new();
-        for (index, (&pid, (before, after))) in
-            pids.iter().zip(before.iter().zip(after)).enumerate()
-        {
-            let cpu_seconds = (after.cpu_seconds - before.cpu_seconds).max(0.0);
-            costs.push(ServerCost {
-                pid,
-                command: command(pid),
-                cpu_seconds,
-                cpu_us_per_request: cpu_seconds * 1e6 / completed.max(1) as f64,
-                rss_bytes: after.rss_bytes,
-                rss_peak_bytes: self.rss_peak.get(index).copied().unwrap_or(after.rss_bytes),
-                written_bytes: after.written_bytes.saturating_sub(before.written_bytes),
-                read_bytes: after.read_bytes.saturating_sub(before.read_bytes),
-            });
-        }
-        costs
-    }
-
-    fn watch_memory(&mut self, samples: &[ProcessSample]) {
-        self.rss_peak.resize(samples.len(), 0);
-        for (peak, sample) in self.rss_peak.iter_mut().zip(samples) {
-            *peak = (*peak).max(sample.rss_bytes);
         }
     }
 }
@@ -429,13 +332,7 @@ impl Crew {
     }
 
     /// Takes the workers' reports until all have finished.
-    fn supervise(
-        self,
-        progress: &mut Progress,
-        schedule: Schedule,
-        servers: &Servers,
-        live: &mut LiveLine,
-    ) {
+    fn supervise(self, progress: &mut Progress, schedule: Schedule, live: &mut LiveLine) {
         let workers = self.handles.len();
         let mut finished = 0;
         let mut next_sample = schedule.measure;
@@ -447,17 +344,18 @@ impl Crew {
             }
             let at = now();
             let writers_done = finished >= workers - self.followers;
-            if progress.before.is_none() && at >= schedule.measure {
-                progress.before = Some((own_cpu_seconds(), servers.sample()));
+            if progress.own_before.is_none() && at >= schedule.measure {
+                progress.own_before = Some(own_cpu_seconds());
+                progress.servers.sample();
             }
-            if progress.after.is_none() && (at >= schedule.end || writers_done) {
-                progress.after = Some((own_cpu_seconds(), servers.sample()));
-                progress.ended_at = at;
+            if at >= schedule.end || writers_done {
+                progress.end(at);
             }
             if at >= next_sample {
                 next_sample = at + SECOND / 5;
-                let samples = servers.sample();
-                progress.watch_memory(&samples);
+                if progress.own_after.is_none() {
+                    progress.servers.sample();
+                }
                 live.show(
                     &progress.collector.glimpse(),
                     at.saturating_sub(schedule.measure),
@@ -473,10 +371,7 @@ impl Crew {
         while let Ok(report) = self.reports.try_recv() {
             progress.take(report);
         }
-        if progress.after.is_none() {
-            progress.after = Some((own_cpu_seconds(), servers.sample()));
-            progress.ended_at = now();
-        }
+        progress.end(now());
     }
 }
 

@@ -78,6 +78,11 @@ pub trait Session: Send {
     /// The connection was lost, or the call timed out: the client starts afresh.
     fn reset(&mut self, _client: u32) {}
 
+    /// Leases that the session was granted and should not outlive it.
+    fn leases(&self) -> Vec<i64> {
+        Vec::new()
+    }
+
     /// What was counted besides latencies.
     fn counters(&self) -> Vec<(String, u64)> {
         Vec::new()
@@ -102,6 +107,9 @@ impl Session for Box<dyn Session> {
     }
     fn reset(&mut self, client: u32) {
         (**self).reset(client);
+    }
+    fn leases(&self) -> Vec<i64> {
+        (**self).leases()
     }
     fn counters(&self) -> Vec<(String, u64)> {
         (**self).counters()

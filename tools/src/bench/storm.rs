@@ -17,6 +17,8 @@ use super::worker::{Driver, Finish, Turn};
 const PAUSE: Nanos = SECOND / 10;
 /// A run ends when this many connections failed and none succeeded.
 const HOPELESS: u64 = 200;
+/// A run ends when connections have failed for this long without a success between them.
+const GIVE_UP: Nanos = 5 * SECOND;
 
 /// See the module's head. The links are the clients.
 pub struct StormDriver {
@@ -27,8 +29,12 @@ pub struct StormDriver {
     meter: Option<Meter>,
     /// When each client may connect again; `None` while it is connected or connecting.
     free_at: Vec<Option<Nanos>>,
+    /// What is read.
+    key: Vec<u8>,
     succeeded: u64,
     failed: u64,
+    /// The first failure since the last success.
+    failing_since: Option<Nanos>,
     failure: Option<String>,
 }
 
@@ -38,10 +44,11 @@ impl StormDriver {
     /// Operation: from the start of connecting until the answer of the first read.
     pub const FIRST_ANSWER: usize = 1;
 
-    /// A driver whose `clients` each own a link.
+    /// A driver whose `clients` each own a link, and read `key`.
     #[must_use]
     pub fn new(
         clients: usize,
+        key: Vec<u8>,
         operations: usize,
         total: Option<u64>,
         stop: Arc<AtomicBool>,
@@ -54,8 +61,10 @@ impl StormDriver {
             sender,
             meter: None,
             free_at: vec![Some(0); clients],
+            key,
             succeeded: 0,
             failed: 0,
+            failing_since: None,
             failure: None,
         }
     }
@@ -69,6 +78,11 @@ impl StormDriver {
             self.failure
                 .get_or_insert_with(|| format!("every connection fails: {text}"));
         }
+        let since = *self.failing_since.get_or_insert(now);
+        if now - since > GIVE_UP {
+            self.failure
+                .get_or_insert_with(|| format!("every connection has failed for 5 s: {text}"));
+        }
     }
 }
 
@@ -79,7 +93,7 @@ impl Driver for StormDriver {
         }
         links.unary(link, Method::Range, 0, |out| {
             Range {
-                key: b"x",
+                key: &self.key,
                 ..Range::default()
             }
             .write(out)
@@ -91,6 +105,7 @@ impl Driver for StormDriver {
     fn ended(&mut self, links: &mut Links, link: LinkId, _: u32, status: Status, now: Nanos) {
         if status.is_ok() {
             self.succeeded += 1;
+            self.failing_since = None;
             if let Some(meter) = &mut self.meter {
                 meter.completed(Self::FIRST_ANSWER, links.opened_at(link), now);
                 if let Some(left) = &mut self.total {
@@ -150,6 +165,7 @@ impl Driver for StormDriver {
             .unwrap_or_default();
         Finish {
             failure: self.failure.take(),
+            leases: Vec::new(),
             errors,
             counters: Vec::new(),
         }

@@ -48,7 +48,8 @@ impl Endpoint {
         let address = (host, port)
             .to_socket_addrs()
             .ok()
-            .and_then(|mut found| found.next())
+            // Where a name has addresses of both kinds, servers of old listen on the first kind.
+            .and_then(|found| found.min_by_key(SocketAddr::is_ipv6))
             .ok_or_else(|| BenchError::Unreachable(format!("endpoint {text:?}: unknown host")))?;
         let authority = if authority.ends_with(&format!(":{port}")) {
             authority.to_owned()

@@ -198,6 +198,7 @@ impl Driver for WatchDriver {
             .unwrap_or_default();
         Finish {
             failure: self.failure.take(),
+            leases: Vec::new(),
             errors,
             counters,
         }

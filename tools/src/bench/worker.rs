@@ -14,7 +14,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use std::os::fd::{AsFd, AsRawFd};
 
-use super::clock::{Nanos, SECOND, now};
+use super::clock::{Nanos, SECOND, nanos, now};
 use super::error::{BenchError, BenchResult};
 use super::http2::{Event, Status};
 use super::link::{ReadOutcome, State};
@@ -82,6 +82,8 @@ pub struct Finish {
     pub errors: BTreeMap<String, u64>,
     /// What was counted besides latencies.
     pub counters: Vec<(String, u64)>,
+    /// Leases that are held at the end, to be revoked.
+    pub leases: Vec<i64>,
 }
 
 impl Driver for Box<dyn Driver> {
@@ -160,7 +162,8 @@ impl<D: Driver> Worker<D> {
         })
     }
 
-    /// Connects and sets up, until the driver is prepared or `deadline` passes.
+    /// Connects and sets up, until the driver is prepared or `deadline` passes; while no connection
+    /// is up at all, only for as long as one may take.
     ///
     /// # Errors
     /// [`BenchError::Unreachable`] with the last failure when no link came up in time.
@@ -170,8 +173,10 @@ impl<D: Driver> Worker<D> {
                 self.links.open(link, now())?;
             }
         }
+        let first_link_by = now() + nanos(self.links.target.dial_timeout);
         while !self.driver.prepared(&self.links) {
-            if now() >= deadline || stop() {
+            let unreachable = self.links.up() == 0 && now() >= first_link_by;
+            if now() >= deadline || unreachable || stop() {
                 let why = self
                     .last_failure
                     .clone()

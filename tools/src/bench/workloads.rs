@@ -327,11 +327,13 @@ impl Plan {
             let text = "conn-storm runs in a closed loop: --rate does not apply";
             return Err(BenchError::Options(text.into()));
         }
+        let key = run.data.key_prefix.clone().into_bytes();
         let make: MakeDriver = Box::new(move |seat| {
             let total = total.map(|total| share(total as usize, seat.index, seat.threads) as u64);
             let (stop, sender) = (Arc::clone(&seat.stop), seat.sender.clone());
             Box::new(StormDriver::new(
                 seat.links,
+                key.clone(),
                 seat.operations,
                 total,
                 stop,

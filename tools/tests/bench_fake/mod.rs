@@ -3,12 +3,16 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
-use std::collections::{BTreeMap, HashMap};
+mod forward;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use forward::Upstream;
 use reeve_tools::bench::http2::frame::{self, FrameHeader, HEADER_LENGTH};
 use reeve_tools::bench::http2::hpack::{self, Decoder};
 use reeve_tools::bench::messages::{self, Fields, answers::bytes_of, answers::number_of};
@@ -28,7 +32,14 @@ pub(crate) enum Fault {
     Dies,
     /// Every write is refused.
     Refuses,
+    /// Every put takes [`PUT_TAKES`], one after the other.
+    Slow,
+    /// It knows no method at all.
+    Ignorant,
 }
+
+/// The time of a put with [`Fault::Slow`].
+pub(crate) const PUT_TAKES: Duration = Duration::from_millis(5);
 
 #[derive(Clone)]
 struct Version {
@@ -52,12 +63,14 @@ struct Store {
     revision: i64,
     keys: BTreeMap<Vec<u8>, Vec<Version>>,
     watchers: Vec<Watcher>,
+    granted: i64,
+    leases: BTreeSet<i64>,
 }
 
 /// A running server; it stops accepting when dropped.
 pub(crate) struct Fake {
     pub(crate) port: u16,
-    stopped: Arc<AtomicBool>,
+    shared: Arc<Shared>,
 }
 
 struct Shared {
@@ -69,7 +82,10 @@ struct Shared {
     reads: AtomicU64,
     puts: AtomicU64,
     sockets: Mutex<Vec<TcpStream>>,
-    stopped: Arc<AtomicBool>,
+    stopped: AtomicBool,
+    port: u16,
+    /// The server that requests are passed on to.
+    upstream: Option<Upstream>,
 }
 
 impl Fake {
@@ -77,14 +93,33 @@ impl Fake {
         Self::start_with(fault, None, None)
     }
 
+    /// A proxy in front of the server at `endpoint`.
+    pub(crate) fn in_front_of(endpoint: &str, fault: Fault) -> Self {
+        Self::begin(fault, None, None, Some(Upstream::new(endpoint)))
+    }
+
+    /// How many leases have been granted, and how many of them are left.
+    pub(crate) fn leases(&self) -> (i64, usize) {
+        let store = self.shared.store.lock().unwrap();
+        (store.granted, store.leases.len())
+    }
+
     pub(crate) fn start_with(
         fault: Fault,
         user: Option<(&'static str, &'static str)>,
         tls: Option<Arc<rustls::ServerConfig>>,
     ) -> Self {
+        Self::begin(fault, user, tls, None)
+    }
+
+    fn begin(
+        fault: Fault,
+        user: Option<(&'static str, &'static str)>,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        upstream: Option<Upstream>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let stopped = Arc::new(AtomicBool::new(false));
         let shared = Arc::new(Shared {
             fault,
             user,
@@ -96,8 +131,14 @@ impl Fake {
             reads: AtomicU64::new(0),
             puts: AtomicU64::new(0),
             sockets: Mutex::new(Vec::new()),
-            stopped: Arc::clone(&stopped),
+            stopped: AtomicBool::new(false),
+            port,
+            upstream,
         });
+        let fake = Self {
+            port,
+            shared: Arc::clone(&shared),
+        };
         std::thread::spawn(move || {
             for socket in listener.incoming() {
                 if shared.stopped.load(Ordering::Relaxed) {
@@ -114,7 +155,7 @@ impl Fake {
                 std::thread::spawn(move || serve(socket, tls, &shared));
             }
         });
-        Self { port, stopped }
+        fake
     }
 
     pub(crate) fn endpoint(&self) -> String {
@@ -124,7 +165,7 @@ impl Fake {
 
 impl Drop for Fake {
     fn drop(&mut self) {
-        self.stopped.store(true, Ordering::Relaxed);
+        self.shared.stopped.store(true, Ordering::Relaxed);
         let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }
@@ -149,6 +190,7 @@ impl Write for TlsStream {
 }
 
 fn serve(socket: TcpStream, tls: Option<Arc<rustls::ServerConfig>>, shared: &Arc<Shared>) {
+    let whole = socket.try_clone().unwrap();
     match tls {
         None => {
             let out: Out = Arc::new(Mutex::new(Box::new(socket.try_clone().unwrap())));
@@ -162,6 +204,8 @@ fn serve(socket: TcpStream, tls: Option<Arc<rustls::ServerConfig>>, shared: &Arc
             converse(stream, &out, shared);
         }
     }
+    // There are other handles of it, so it does not close by itself.
+    let _ = whole.shutdown(Shutdown::Both);
 }
 
 #[derive(Default)]
@@ -191,6 +235,8 @@ fn converse(mut input: impl Read, out: &Out, shared: &Arc<Shared>) {
     let mut decoder = Decoder::default();
     let mut requests: HashMap<u32, Request> = HashMap::new();
     let mut received = 0u32;
+    let upstream = shared.upstream.as_ref();
+    let mut upstream = upstream.map(|upstream| upstream.connect(Duration::from_secs(5)));
     loop {
         let mut head = [0; HEADER_LENGTH];
         if input.read_exact(&mut head).is_err() {
@@ -231,7 +277,10 @@ fn converse(mut input: impl Read, out: &Out, shared: &Arc<Shared>) {
             && (head.has(frame::END_STREAM) || requests[&head.stream].path.ends_with("/Watch"));
         if complete {
             let request = requests.remove(&head.stream).unwrap();
-            answer(head.stream, &request, out, shared);
+            match &mut upstream {
+                None => answer(head.stream, &request, out, shared),
+                Some(client) => forward::forward(head.stream, &request, client, out, shared),
+            }
         }
     }
 }
@@ -251,9 +300,15 @@ fn answer(stream: u32, request: &Request, out: &Out, shared: &Arc<Shared>) {
         return;
     }
     let result = match method {
+        _ if shared.fault == Fault::Ignorant => Err((12, "unknown method")),
+        "LeaseGrant" | "LeaseRevoke" => Ok(lease(method, body, shared)),
         "Authenticate" => authenticate(body, shared),
         "Status" => {
-            let mut answer = header(shared.store.lock().unwrap().revision);
+            // Every server is a cluster of its own.
+            let mut answer = Vec::new();
+            messages::nested(&mut answer, 1, |out| {
+                messages::integer(out, 1, i64::from(shared.port));
+            });
             messages::bytes(&mut answer, 2, b"3.7.0-fake");
             Ok(answer)
         }
@@ -331,6 +386,21 @@ fn authenticate(body: &[u8], shared: &Shared) -> Result<Vec<u8>, (u32, &'static 
     Ok(answer)
 }
 
+fn lease(method: &str, body: &[u8], shared: &Shared) -> Vec<u8> {
+    let mut store = shared.store.lock().unwrap();
+    let mut answer = header(store.revision);
+    if method == "LeaseRevoke" {
+        store.leases.remove(&number_of(body, 1));
+        return answer;
+    }
+    store.granted += 1;
+    let id = store.granted;
+    store.leases.insert(id);
+    messages::integer(&mut answer, 2, id);
+    messages::integer(&mut answer, 3, number_of(body, 1));
+    answer
+}
+
 fn within(key: &[u8], from: &[u8], end: &[u8]) -> bool {
     match end {
         [] => key == from,
@@ -398,6 +468,9 @@ fn range(body: &[u8], shared: &Shared) -> Vec<u8> {
 
 fn put(body: &[u8], shared: &Shared) -> Vec<u8> {
     let mut store = shared.store.lock().unwrap();
+    if shared.fault == Fault::Slow {
+        std::thread::sleep(PUT_TAKES);
+    }
     let dropped = shared.fault == Fault::DroppedWrite
         && shared.puts.fetch_add(1, Ordering::Relaxed) % 50 == 49;
     store.revision += 1;
@@ -405,6 +478,32 @@ fn put(body: &[u8], shared: &Shared) -> Vec<u8> {
         apply(&mut store, bytes_of(body, 1), Some(bytes_of(body, 2)));
     }
     header(store.revision)
+}
+
+/// The message of one change.
+fn event(key: &[u8], version: &Version) -> Vec<u8> {
+    let mut message = header(version.revision);
+    messages::nested(&mut message, 11, |out| {
+        messages::boolean(out, 1, version.value.is_none());
+        write_key_value(out, 2, key, version);
+    });
+    message
+}
+
+/// The messages of what a watcher from an earlier revision on has missed.
+fn past_events(store: &Store, create: &[u8]) -> Vec<Vec<u8>> {
+    let (from, end, start) = (
+        bytes_of(create, 1),
+        bytes_of(create, 2),
+        number_of(create, 3),
+    );
+    let mut missed = BTreeMap::new();
+    let watched = store.keys.iter().filter(|(key, _)| within(key, from, end));
+    for (key, versions) in watched.filter(|_| start > 0) {
+        let versions = versions.iter().filter(|one| one.revision >= start);
+        missed.extend(versions.map(|one| (one.revision, event(key, one))));
+    }
+    missed.into_values().collect()
 }
 
 /// Writes a version at the store's revision and tells the watchers.
@@ -419,11 +518,7 @@ fn apply(store: &mut Store, key: &[u8], value: Option<&[u8]>) {
         value: value.map(<[u8]>::to_vec),
     };
     versions.push(version.clone());
-    let mut message = header(revision);
-    messages::nested(&mut message, 11, |out| {
-        messages::boolean(out, 1, version.value.is_none());
-        write_key_value(out, 2, key, &version);
-    });
+    let message = event(key, &version);
     for watcher in &store.watchers {
         if within(key, &watcher.key, &watcher.end) {
             let mut bytes = Vec::new();
@@ -489,7 +584,6 @@ fn txn(body: &[u8], shared: &Shared) -> Vec<u8> {
     answer
 }
 
-/// Watches from now on: the tests create watchers before they write.
 fn watch(stream: u32, body: &[u8], out: &Out, shared: &Shared) {
     let create = bytes_of(body, 1);
     let mut store = shared.store.lock().unwrap();
@@ -504,6 +598,9 @@ fn watch(stream: u32, body: &[u8], out: &Out, shared: &Shared) {
         &[0x88],
     );
     write_message(&mut bytes, stream, &message);
+    for past in past_events(&store, create) {
+        write_message(&mut bytes, stream, &past);
+    }
     let _ = out.lock().unwrap().write_all(&bytes);
     store.watchers.push(Watcher {
         connection: Arc::clone(out),

@@ -11,8 +11,12 @@ impl Code {
     pub const CANCELLED: Self = Self(1);
     /// An error without a better code.
     pub const UNKNOWN: Self = Self(2);
+    /// The request is no valid one.
+    pub const INVALID_ARGUMENT: Self = Self(3);
     /// A deadline passed.
     pub const DEADLINE_EXCEEDED: Self = Self(4);
+    /// The caller may not do this.
+    pub const PERMISSION_DENIED: Self = Self(7);
     /// The peer is out of something.
     pub const RESOURCE_EXHAUSTED: Self = Self(8);
     /// The method does not exist.

@@ -27,6 +27,12 @@ pub fn revision(answer: &[u8]) -> i64 {
     number_of(bytes_of(answer, 1), 3)
 }
 
+/// `header.cluster_id`, field 1 of the header.
+#[must_use]
+pub fn cluster(answer: &[u8]) -> u64 {
+    number_of(bytes_of(answer, 1), 1).cast_unsigned()
+}
+
 /// A key with its value and revisions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeyValue<'a> {
@@ -148,18 +154,18 @@ pub fn watch_events(answer: &[u8]) -> impl Iterator<Item = (bool, KeyValue<'_>)>
         })
 }
 
-/// Version, database size in bytes, and leader of a `Status` answer.
+/// The version in the answer to a status request.
 #[must_use]
-pub fn status(answer: &[u8]) -> (String, i64, i64) {
-    let version = String::from_utf8_lossy(bytes_of(answer, 2)).into_owned();
-    (version, number_of(answer, 3), number_of(answer, 4))
+pub fn version(answer: &[u8]) -> String {
+    String::from_utf8_lossy(bytes_of(answer, 2)).into_owned()
 }
 
-/// The previous values in the events of a watch answer, of those events that carry one.
+/// The previous values in the deletions of a watch answer, of those that carry one.
 pub fn watch_previous(answer: &[u8]) -> impl Iterator<Item = KeyValue<'_>> {
     const EVENTS: u32 = 11;
     Fields(answer)
         .filter(|(number, _)| *number == EVENTS)
+        .filter(|(_, event)| number_of(event.bytes(), 1) != 0)
         .filter_map(|(_, event)| field(event.bytes(), 3))
         .map(|previous| KeyValue::read(previous.bytes()))
 }

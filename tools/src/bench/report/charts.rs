@@ -1,6 +1,9 @@
 //! Charts as SVG text, for embedding in a page.
 
-use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
+use plotters::coord::ranged1d::{
+    AsRangedCoord, DefaultFormatting, KeyPointHint, Ranged, ValueFormatter,
+};
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (960, 320);
@@ -19,7 +22,7 @@ const COLOURS: [RGBColor; 6] = [
 pub struct Line {
     /// Name in the legend.
     pub name: String,
-    /// Points, by rising x.
+    /// Points, by rising x. On a logarithmic axis the line is broken where y is 0: there is nothing.
     pub points: Vec<(f64, f64)>,
 }
 
@@ -32,6 +35,8 @@ pub struct Axes<'a> {
     pub y: &'a str,
     /// Logarithmic y.
     pub log_y: bool,
+    /// Where the vertical lines stand; chosen by the range if empty.
+    pub x_marks: &'a [f64],
     /// How x values are written.
     pub x_text: fn(&f64) -> String,
     /// How y values are written.
@@ -52,12 +57,23 @@ pub fn lines(title: &str, axes: &Axes<'_>, lines: &[Line]) -> String {
         return String::new();
     }
     let x_range = x_least..x_most.max(x_least + 1e-9);
+    let mut marks: Vec<f64> = axes.x_marks.to_vec();
+    marks.retain(|x| x_range.contains(x));
+    if axes.x_marks.is_empty() {
+        marks = RangedCoordf64::from(x_range.clone()).key_points(12);
+    }
+    let x_range = Marked {
+        range: x_range.into(),
+        marks,
+    };
+    // Room above for the legend.
+    let headroom = 0.1 + 0.09 * lines.len() as f64;
     let mut svg = String::new();
     let drawn = {
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         if axes.log_y {
-            // Room above for the legend.
-            let range = (y_least * 0.8)..(y_most * 2.5);
+            let decades = (y_most / y_least).max(10.0);
+            let range = (y_least * 0.8)..(y_most * decades.powf(headroom) * 1.2);
             draw(&root, title, axes, lines, x_range, range.log_scale())
         } else {
             draw(
@@ -66,7 +82,7 @@ pub fn lines(title: &str, axes: &Axes<'_>, lines: &[Line]) -> String {
                 axes,
                 lines,
                 x_range,
-                0.0..(y_most * 1.25).max(1e-9),
+                0.0..(y_most * (1.05 + headroom)).max(1e-9),
             )
         }
     };
@@ -77,12 +93,35 @@ pub fn lines(title: &str, axes: &Axes<'_>, lines: &[Line]) -> String {
     }
 }
 
+/// A range whose vertical lines are given.
+struct Marked {
+    range: RangedCoordf64,
+    marks: Vec<f64>,
+}
+
+impl Ranged for Marked {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        self.range.map(value, limit)
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        self.marks.clone()
+    }
+
+    fn range(&self) -> std::ops::Range<f64> {
+        self.range.range()
+    }
+}
+
 fn draw<Y>(
     root: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
     title: &str,
     axes: &Axes<'_>,
     lines: &[Line],
-    x_range: std::ops::Range<f64>,
+    x_range: Marked,
     y_range: Y,
 ) -> Option<()>
 where
@@ -112,18 +151,20 @@ where
         .ok()?;
     for (index, line) in lines.iter().enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
-        let points = line
-            .points
-            .iter()
-            .copied()
-            .filter(|(_, y)| !axes.log_y || *y > 0.0);
-        chart
-            .draw_series(LineSeries::new(points, colour.stroke_width(2)))
-            .ok()?
-            .label(&line.name)
-            .legend(move |(x, y)| {
-                PathElement::new(vec![(x, y), (x + 16, y)], colour.stroke_width(2))
-            });
+        let drawable = |(_, y): &(f64, f64)| !axes.log_y || *y > 0.0;
+        let pieces = line.points.split(|point| !drawable(point));
+        for (number, piece) in pieces.filter(|piece| !piece.is_empty()).enumerate() {
+            // A point alone is a line too short to be seen.
+            let size = if piece.len() == 1 { 2 } else { 0 };
+            let series =
+                LineSeries::new(piece.iter().copied(), colour.stroke_width(2)).point_size(size);
+            let drawn = chart.draw_series(series).ok()?;
+            if number == 0 {
+                drawn.label(&line.name).legend(move |(x, y)| {
+                    PathElement::new(vec![(x, y), (x + 16, y)], colour.stroke_width(2))
+                });
+            }
+        }
     }
     chart
         .configure_series_labels()

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::charts::{Axes, Line, lines};
-use super::table::{latency, size};
+use super::table::{cores, cost, latency, size};
 use crate::bench::campaign::Campaign;
 use crate::bench::result::{OperationResult, Point, RunResult};
 
@@ -40,6 +40,9 @@ pub fn campaign(campaign: &Campaign) -> String {
             "<p class=note>Highest rate with a 99th percentile within {}: <b>{rate:.0}/s</b></p>",
             latency(limit)
         );
+    }
+    if let Some(why) = &campaign.ended_early {
+        let _ = write!(body, "<p class=bad>Ended early: {}</p>", escape(why));
     }
     body += "<table><tr><th>wanted/s<th>done/s<th>p50<th>p99<th>p99.9<th>max<th>failed\
              <th>server CPU a request</tr>";
@@ -81,11 +84,12 @@ const LATENCY_OVER_RATE: Axes<'_> = Axes {
     x: "requests wanted per second",
     y: "latency",
     log_y: true,
+    x_marks: &[],
     x_text: |rate| format!("{rate:.0}"),
     y_text: |micros| latency(*micros),
 };
 
-fn page(title: &str, body: &str) -> String {
+pub(super) fn page(title: &str, body: &str) -> String {
     let title = escape(title);
     format!(
         "<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8><title>{title}</title>\
@@ -93,7 +97,7 @@ fn page(title: &str, body: &str) -> String {
     )
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
@@ -145,7 +149,11 @@ fn operation_table(result: &RunResult) -> String {
             seen.mean, seen.p50, seen.p90, seen.p99, seen.p999, seen.p9999, seen.max,
         ];
         for value in values {
-            let _ = write!(text, "<td>{}", latency(value));
+            let shown = match operation.count {
+                0 => "-".to_owned(),
+                _ => latency(value),
+            };
+            let _ = write!(text, "<td>{shown}");
         }
         let _ = write!(text, "<td>{}</tr>", operation.failures);
     }
@@ -162,6 +170,7 @@ fn run_charts(result: &RunResult) -> String {
         x: "seconds",
         y: "per second",
         log_y: false,
+        x_marks: &[],
         x_text: |second| format!("{:.1}", second.abs()),
         y_text: |rate| format!("{rate:.0}"),
     };
@@ -196,32 +205,39 @@ fn run_charts(result: &RunResult) -> String {
             &all,
         );
     }
-    let percentiles = Axes {
-        x: "percentile",
-        y: "latency",
-        log_y: true,
-        x_text: |nines| percentile_text(*nines),
-        y_text: |us| latency(*us),
-    };
     let curves: Vec<Line> = busy
         .iter()
-        .map(|operation| Line {
-            name: operation.name.clone(),
-            points: operation
-                .curve
-                .iter()
-                .filter(|(percentile, _)| *percentile < 100.0)
-                .map(|(percentile, us)| (-(1.0 - percentile / 100.0).log10(), *us))
-                .collect(),
-        })
+        .map(|operation| percentile_curve(&operation.name, operation))
         .collect();
-    text + &lines("Latency by percentile", &percentiles, &curves)
+    text + &lines("Latency by percentile", &PERCENTILES, &curves)
+}
+
+/// Percentiles by their number of nines.
+pub(super) const PERCENTILES: Axes<'_> = Axes {
+    x: "percentile",
+    y: "latency",
+    log_y: true,
+    // The logarithm of 2 is the median.
+    x_marks: &[std::f64::consts::LOG10_2, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+    x_text: |nines| percentile_text(*nines),
+    y_text: |us| latency(*us),
+};
+
+/// The line of an operation's percentiles, for [`PERCENTILES`].
+pub(super) fn percentile_curve(name: &str, operation: &OperationResult) -> Line {
+    let below_all = operation.curve.iter().filter(|(at, _)| *at < 100.0);
+    Line {
+        name: name.to_owned(),
+        points: below_all
+            .map(|(at, us)| (-(1.0 - at / 100.0).log10(), *us))
+            .collect(),
+    }
 }
 
 /// The percentile with `nines` nines: 1 is 90 %, 3 is 99.9 %.
 fn percentile_text(nines: f64) -> String {
     let percentile = 100.0 - 100.0 * 10f64.powf(-nines);
-    let decimals = (nines.ceil() as i64 - 2).max(0) as usize;
+    let decimals = (nines.round() as i64 - 2).max(0) as usize;
     format!("{percentile:.decimals$} %")
 }
 
@@ -232,11 +248,12 @@ fn costs(result: &RunResult) -> String {
     for server in &result.servers {
         let _ = write!(
             text,
-            "<tr><td>{} ({})<td>{:.2} us<td>{:.2}<td>{}<td>{}<td>{}<td>{}</tr>",
+            "<tr><td>{} ({}{})<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}</tr>",
             escape(&server.command),
             server.pid,
-            server.cpu_us_per_request,
-            server.cpu_seconds / result.seconds,
+            if server.ended { ", ended" } else { "" },
+            cost(server.cpu_us_per_request),
+            cores(server.cpu_seconds, result.seconds),
             size(server.rss_bytes),
             size(server.rss_peak_bytes),
             size(server.written_bytes),
@@ -246,9 +263,9 @@ fn costs(result: &RunResult) -> String {
     let generator = &result.generator;
     let _ = write!(
         text,
-        "<tr><td>generator<td>{:.2} us<td>{:.2}<td><td><td><td></tr></table>",
-        generator.cpu_us_per_request,
-        generator.cpu_seconds / result.seconds
+        "<tr><td>generator<td>{}<td>{}<td><td><td><td></tr></table>",
+        cost(generator.cpu_us_per_request),
+        cores(generator.cpu_seconds, result.seconds)
     );
     text
 }

@@ -20,6 +20,26 @@ pub fn latency(micros: f64) -> String {
     }
 }
 
+/// CPU per request; a dash where it is not known.
+#[must_use]
+pub fn cost(micros: f64) -> String {
+    if micros > 0.0 {
+        format!("{micros:.2} us")
+    } else {
+        "-".into()
+    }
+}
+
+/// Processors kept busy, on average; a dash where nothing was measured.
+#[must_use]
+pub fn cores(cpu_seconds: f64, seconds: f64) -> String {
+    if seconds > 0.0 {
+        format!("{:.2}", cpu_seconds / seconds)
+    } else {
+        "-".into()
+    }
+}
+
 /// `bytes` in a unit that reads well.
 #[must_use]
 pub fn size(bytes: u64) -> String {
@@ -85,7 +105,10 @@ pub fn run(result: &RunResult) -> String {
             operation.count.to_string(),
             format!("{:.0}", operation.rate),
         ];
-        row.extend(times.map(latency));
+        row.extend(times.map(|time| match operation.count {
+            0 => "-".to_owned(),
+            _ => latency(time),
+        }));
         row.push(operation.failures.to_string());
         table.add_row(row);
     }
@@ -119,11 +142,12 @@ pub fn run(result: &RunResult) -> String {
 fn costs(result: &RunResult, push: &mut impl FnMut(String)) {
     for server in &result.servers {
         push(format!(
-            "server {} ({}): {:.2} us CPU a request, {:.2} cores, RSS {} (peak {}), wrote {}",
+            "server {} ({}{}): {} CPU a request, {} cores, RSS {} (peak {}), wrote {}",
             server.command,
             server.pid,
-            server.cpu_us_per_request,
-            server.cpu_seconds / result.seconds,
+            if server.ended { ", ended" } else { "" },
+            cost(server.cpu_us_per_request),
+            cores(server.cpu_seconds, result.seconds),
             size(server.rss_bytes),
             size(server.rss_peak_bytes),
             size(server.written_bytes),
@@ -131,10 +155,10 @@ fn costs(result: &RunResult, push: &mut impl FnMut(String)) {
     }
     let generator = &result.generator;
     push(format!(
-        "generator: {:.2} us CPU a request, {:.2} cores; busiest thread {:.0} % on a CPU, {:.0} % \
+        "generator: {} CPU a request, {} cores; busiest thread {:.0} % on a CPU, {:.0} % \
          waiting for one",
-        generator.cpu_us_per_request,
-        generator.cpu_seconds / result.seconds,
+        cost(generator.cpu_us_per_request),
+        cores(generator.cpu_seconds, result.seconds),
         generator.busiest * 100.0,
         generator.waiting * 100.0,
     ));

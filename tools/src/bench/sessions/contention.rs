@@ -40,6 +40,8 @@ pub struct ContentionSession {
     names: Vec<Vec<u8>>,
     ttl: i64,
     clients: Vec<Client>,
+    /// All leases ever granted: what a client held when its call failed may still stand in the way.
+    granted: Vec<i64>,
 }
 
 impl ContentionSession {
@@ -60,6 +62,7 @@ impl ContentionSession {
             names,
             ttl,
             clients: vec![Client::default(); clients],
+            granted: Vec::new(),
         }
     }
 }
@@ -99,7 +102,10 @@ impl Session for ContentionSession {
     fn message(&mut self, client: u32, payload: &[u8]) {
         let state = &mut self.clients[client as usize];
         match state.stage {
-            Stage::Granting => state.lease = answers::lease(payload).0,
+            Stage::Granting => {
+                state.lease = answers::lease(payload).0;
+                self.granted.push(state.lease);
+            }
             // Field 2 is the lock's key, or the election's LeaderKey message.
             Stage::Acquiring => state.owned = answers::bytes_of(payload, 2).to_vec(),
             Stage::Releasing => state.owned.clear(),
@@ -118,6 +124,10 @@ impl Session for ContentionSession {
         } else {
             Next::Failed
         }
+    }
+
+    fn leases(&self) -> Vec<i64> {
+        self.granted.clone()
     }
 
     fn reset(&mut self, client: u32) {

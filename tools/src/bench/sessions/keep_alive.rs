@@ -85,6 +85,11 @@ impl Session for KeepAliveSession {
         self.leases[client as usize] = 0;
     }
 
+    fn leases(&self) -> Vec<i64> {
+        let held = self.leases.iter().copied();
+        held.filter(|lease| *lease != 0).collect()
+    }
+
     fn counters(&self) -> Vec<(String, u64)> {
         let expired = (self.expired > 0).then(|| ("leases that had expired".into(), self.expired));
         expired.into_iter().collect()

@@ -104,6 +104,8 @@ struct Client {
     /// Modification revision read, or the revision pages are pinned to.
     revision: i64,
     lease: i64,
+    /// Time to live that the server granted, which may be more than was asked for.
+    ttl: i64,
     /// Where the next page starts; empty at the beginning of a round.
     cursor: Vec<u8>,
     found: bool,
@@ -174,8 +176,8 @@ impl MixSession {
         let value = entry.values.draw(&mut self.random);
         let length = entry.keys.length(state.index);
         let stamp = match entry.action {
-            Action::LeaseGrant { ttl, .. } if !entry.stamped => {
-                Some(clock::now() + ttl as u64 * clock::SECOND)
+            Action::LeaseGrant { .. } if !entry.stamped => {
+                Some(clock::now() + state.ttl.max(0).cast_unsigned() * clock::SECOND)
             }
             _ => entry.stamped.then(clock::now),
         };
@@ -362,7 +364,7 @@ impl Session for MixSession {
                 }
             }
             Action::LeaseGrant { .. } if state.step == 0 => {
-                state.lease = answers::lease(payload).0;
+                (state.lease, state.ttl) = answers::lease(payload);
             }
             _ => {}
         }

@@ -10,13 +10,14 @@ use super::{linear, revisions};
 use crate::bench::client::Client;
 use crate::bench::clock::{Nanos, nanos, now};
 use crate::bench::error::{BenchError, BenchResult};
+use crate::bench::files::{check_writable, write};
 use crate::bench::keys::prefix_end;
 use crate::bench::messages::answers::{self, KeyValue};
 use crate::bench::messages::requests::{self, Range, Txn};
 use crate::bench::method::Method;
 use crate::bench::options::VerifyOptions;
 use crate::bench::report::printer;
-use crate::bench::run::Servers;
+use crate::bench::servers::Servers;
 use crate::bench::target::{Endpoint, Target};
 
 /// Pause before a client connects again.
@@ -34,6 +35,9 @@ pub fn verify(options: &VerifyOptions, stop: &Arc<AtomicBool>) -> BenchResult<()
         return Err(BenchError::Options(
             "--clients and --keys must be at least 1".into(),
         ));
+    }
+    if let Some(path) = &options.history {
+        check_writable(path)?;
     }
     let servers = Servers::reach(&options.target)?;
     let history = record(options, &servers, stop)?;
@@ -70,7 +74,13 @@ pub fn verify(options: &VerifyOptions, stop: &Arc<AtomicBool>) -> BenchResult<()
             "linearizability of {key}: undecided, too many unknown outcomes"
         ));
     }
-    conclude(&violations)
+    conclude(&violations)?;
+    if !history.watch_complete {
+        let text =
+            "the watcher did not catch up: an acknowledged write that was lost may go unseen";
+        return Err(BenchError::Partial(text.into()));
+    }
+    Ok(())
 }
 
 fn conclude(violations: &[Violation]) -> BenchResult<()> {
@@ -93,10 +103,11 @@ fn conclude(violations: &[Violation]) -> BenchResult<()> {
 fn write_history(path: &std::path::Path, history: &History) -> BenchResult<()> {
     let mut text = String::new();
     for operation in &history.operations {
-        text += &serde_json::to_string(operation).unwrap_or_default();
+        let line = serde_json::to_string(operation).map_err(std::io::Error::from);
+        text += &line.map_err(BenchError::local(path.display().to_string()))?;
         text.push('\n');
     }
-    std::fs::write(path, text).map_err(BenchError::local(path.display().to_string()))
+    write(path, &text)
 }
 
 /// What all the recording threads share.
