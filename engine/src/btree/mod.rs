@@ -18,6 +18,8 @@ mod split;
 mod store;
 mod store_upkeep;
 mod tree_id;
+#[cfg(test)]
+mod turn_test;
 mod verify;
 mod view;
 

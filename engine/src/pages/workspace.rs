@@ -386,5 +386,7 @@ impl Workspace {
                 self.pool.give_back(image);
             }
         }
+        // Releasing pages has begun a turn, and this may have been the last call for a long time.
+        self.seat.release();
     }
 }

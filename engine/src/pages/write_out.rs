@@ -108,6 +108,7 @@ impl Workspace {
                 .checked_add(u32::from(count))
                 .and_then(|after| dirty.next(after));
         }
+        self.rest();
         // SAFETY: the pin keeps the images until the job is given back.
         unsafe { Frozen::new(pages, Arc::clone(self.space())) }
     }
