@@ -4,7 +4,7 @@
 pub(crate) const HEADER_BYTES: usize = 9;
 
 /// What a client sends first.
-pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Largest flow-control window.
 pub(crate) const MAX_WINDOW: i64 = (1 << 31) - 1;

@@ -35,6 +35,7 @@ mod streams;
 pub use connection::{Config, Connection, Event, Piece, StreamClosed};
 pub use error::{ErrorCode, Goodbye};
 pub use field::{Field, FieldKind};
+pub use frame::PREFACE;
 pub use head::{ContentKind, Method, RequestHead};
 pub use output::Output;
 pub use streams::StreamHandle;

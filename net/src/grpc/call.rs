@@ -1,10 +1,8 @@
 //! The ends of a call that handlers hold: the answer of a unary call, the streams of a streaming one.
 
-use super::{
-    framing::{PREFIX_BYTES, message_prefix},
-    status::{Code, Status},
-};
+use super::status::{Code, Status};
 use bytes::Bytes;
+use reeve_http2::grpc::{PREFIX_BYTES, prefix as message_prefix};
 use std::{
     future::poll_fn,
     rc::Rc,
@@ -23,13 +21,7 @@ const MAX_SEND_BYTES: usize = i32::MAX as usize;
 pub struct Disconnected;
 
 /// Names one call on its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct CallId {
-    /// Place in the connection's table.
-    pub(crate) slot: u32,
-    /// HTTP/2 stream number, which is never used twice.
-    pub(crate) stream: u32,
-}
+pub(crate) type CallId = reeve_http2::StreamHandle;
 
 /// The connection under a call. An unknown or ended `call` is no error: late answers are dropped.
 pub(crate) trait Carrier {

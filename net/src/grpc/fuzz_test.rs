@@ -1,25 +1,26 @@
 //! Arbitrary bytes as the DATA of a call, and as its timeout.
 
-use super::{Decoder, parse_timeout};
+use super::parse_timeout;
 use crate::fuzz;
+use reeve_http2::grpc::Messages;
 
 const LIMIT: usize = 1 << 16;
 
 /// Cuts `bytes` into messages, fed in pieces of `piece` bytes; the messages, and whether it ended in an error.
 fn cut(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, bool) {
-    let mut decoder = Decoder::default();
+    let mut cutter = Messages::default();
     let mut messages = Vec::new();
     for mut input in bytes.chunks(piece) {
         loop {
-            match decoder.next(&mut input, LIMIT, None) {
-                Ok(Some(message)) => messages.push(message.to_vec()),
+            match cutter.next(&mut input, LIMIT) {
+                Ok(Some(message)) => messages.push(message.as_slice().to_vec()),
                 Ok(None) => break,
                 Err(_) => return (messages, true),
             }
         }
         assert!(input.is_empty(), "what was not taken is lost");
         assert!(
-            decoder.held_bytes() <= 2 * LIMIT,
+            cutter.held_bytes() <= 2 * LIMIT,
             "a message beyond the limit is held"
         );
     }

@@ -1,22 +1,8 @@
 //! Tests of the parts of gRPC that need no connection.
 
 use super::*;
+use reeve_http2::grpc::MessageError;
 use std::time::Duration;
-
-fn encoded(message: &str) -> String {
-    let mut out = Vec::new();
-    percent_encode(message, &mut out);
-    String::from_utf8(out).unwrap()
-}
-
-#[test]
-fn messages_are_percent_encoded() {
-    assert_eq!(
-        encoded("etcdserver: key is not provided"),
-        "etcdserver: key is not provided"
-    );
-    assert_eq!(encoded("50% ü\n"), "50%25 %C3%BC%0A");
-}
 
 #[test]
 fn timeouts_are_parsed_like_grpc_go() {
@@ -35,73 +21,29 @@ fn timeouts_are_parsed_like_grpc_go() {
     }
 }
 
-fn decode_all(pieces: &[&[u8]], limit: usize) -> Result<Vec<Vec<u8>>, Status> {
-    let mut decoder = Decoder::default();
-    let mut messages = Vec::new();
-    for piece in pieces {
-        let mut input = *piece;
-        while let Some(message) = decoder.next(&mut input, limit, None)? {
-            messages.push(message.to_vec());
-        }
-        assert!(input.is_empty());
-    }
-    assert!(decoder.at_boundary());
-    Ok(messages)
-}
-
 #[test]
-fn messages_survive_every_cut() {
-    let stream = b"\0\0\0\0\x03abc\0\0\0\0\0\0\0\0\0\x01z";
-    let whole = decode_all(&[stream], 10).unwrap();
-    assert_eq!(whole, [b"abc".to_vec(), vec![], b"z".to_vec()]);
-    for cut in 0..stream.len() {
-        let (left, right) = stream.split_at(cut);
-        assert_eq!(
-            decode_all(&[left, right], 10).unwrap(),
-            whole,
-            "cut at {cut}"
-        );
-    }
-    let bytes: Vec<&[u8]> = stream.chunks(1).collect();
-    assert_eq!(decode_all(&bytes, 10).unwrap(), whole);
-}
-
-#[test]
-fn an_oversized_message_is_refused_before_it_is_held() {
-    let mut decoder = Decoder::default();
-    let mut input: &[u8] = b"\0\0\x20\0\x01";
-    let status = decoder.next(&mut input, 2_097_152, None).unwrap_err();
-    assert_eq!(status.code, Code::ResourceExhausted);
+fn unreadable_messages_are_refused_in_grpc_gos_words() {
+    let compressed = |encoding| message_failure(MessageError::Compressed, encoding);
     assert_eq!(
-        status.message,
-        "grpc: received message larger than max (2097153 vs. 2097152)"
-    );
-    assert_eq!(decoder.held_bytes(), 0);
-}
-
-#[test]
-fn an_announcement_alone_allocates_little() {
-    let mut decoder = Decoder::default();
-    let mut input: &[u8] = b"\0\0\x1f\xff\xffx";
-    assert_eq!(decoder.next(&mut input, 2_097_152, None).unwrap(), None);
-    assert!(decoder.held_bytes() <= 64 * 1024 + 1);
-}
-
-#[test]
-fn compressed_messages_are_refused_in_grpc_gos_words() {
-    let refuse = |encoding| {
-        let mut input: &[u8] = b"\x01\0\0\0\0";
-        Decoder::default()
-            .next(&mut input, 10, encoding)
-            .unwrap_err()
-    };
-    assert_eq!(
-        refuse(Some(b"gzip")),
+        compressed(Some(b"gzip")),
         Status::unimplemented("grpc: Decompressor is not installed for grpc-encoding \"gzip\"")
     );
-    assert_eq!(refuse(None).code, Code::Internal);
-    let mut input: &[u8] = b"\x02\0\0\0\0";
-    assert!(Decoder::default().next(&mut input, 10, None).is_err());
+    let text = "grpc: compressed flag set with identity or empty encoding";
+    for encoding in [None, Some(&b""[..]), Some(b"identity")] {
+        assert_eq!(compressed(encoding), Status::internal(text));
+    }
+    assert_eq!(
+        message_failure(MessageError::BadFlag(2), Some(b"gzip")),
+        Status::internal("grpc: received unexpected payload format 2")
+    );
+    let (length, limit) = (2_097_153, 2_097_152);
+    assert_eq!(
+        message_failure(MessageError::TooLarge { length, limit }, None),
+        Status::new(
+            Code::ResourceExhausted,
+            "grpc: received message larger than max (2097153 vs. 2097152)"
+        )
+    );
 }
 
 #[test]

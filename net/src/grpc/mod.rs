@@ -2,8 +2,8 @@
 //!
 //! A service registers a handler per method path in a [`Router`]. The transport turns bytes into calls: a handler gets a
 //! [`RequestContext`] (metadata, deadline, peer) and the message bytes, and answers with message bytes or a [`Status`].
-//! Handlers are `!Send` futures that run on the executor of the connection. Which HTTP/2 implementation carries the call
-//! is hidden behind `Carrier`.
+//! Handlers are `!Send` futures that run on the executor of the connection. The connection that carries the call is hidden
+//! behind `Carrier`.
 //!
 //! Wire format: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>.
 
@@ -27,10 +27,8 @@ pub(crate) use call::{CallId, Carrier};
 pub(crate) use context::ConnectionInfo;
 pub(crate) use decode::decode;
 pub(crate) use dispatch::start_streaming;
-pub(crate) use framing::{Decoder, PREFIX_BYTES, message_prefix};
-pub(crate) use metadata::Field;
+pub(crate) use framing::message_failure;
 pub(crate) use router::{Method, MethodIndex};
-pub(crate) use status::percent_encode;
 pub(crate) use timeout::parse_timeout;
 
 #[cfg(test)]

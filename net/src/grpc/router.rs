@@ -26,6 +26,18 @@ pub(crate) enum Method {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MethodIndex(u32);
 
+impl MethodIndex {
+    /// The method whose [`number`](Self::number) it is.
+    pub(crate) fn from_number(number: u32) -> Self {
+        MethodIndex(number)
+    }
+
+    /// Its number, from 0.
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// The methods that a reactor serves. Built once per reactor, then shared by its connections.
 #[derive(Default)]
 pub struct Router {

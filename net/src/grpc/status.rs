@@ -93,19 +93,3 @@ impl From<prost::DecodeError> for Status {
         Status::internal(format!("grpc: error unmarshalling request: {error}"))
     }
 }
-
-/// Encodes a status text for the `grpc-message` header: everything but printable ASCII, and `%`, as `%XX`.
-pub(crate) fn percent_encode(message: &str, into: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for &byte in message.as_bytes() {
-        if (0x20..=0x7e).contains(&byte) && byte != b'%' {
-            into.push(byte);
-        } else {
-            into.extend([
-                b'%',
-                HEX[usize::from(byte >> 4)],
-                HEX[usize::from(byte & 15)],
-            ]);
-        }
-    }
-}

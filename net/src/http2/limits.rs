@@ -1,6 +1,7 @@
 //! What one connection may ask of the server.
 
-use std::time::{Duration, Instant};
+use reeve_http2::Config;
+use std::time::Duration;
 
 /// Limits of each connection.
 #[derive(Clone, Debug)]
@@ -35,87 +36,44 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// What the HTTP/2 connection itself has to know of them.
+    pub(super) fn connection(&self) -> Config {
+        let never = self.ping_after_idle.is_zero();
+        Config {
+            max_concurrent_streams: self.max_concurrent_streams,
+            stream_window: STREAM_WINDOW,
+            connection_window: CONNECTION_WINDOW,
+            held_head_bytes: HELD_HEAD_BYTES,
+            min_ping_interval: self.ping_min_interval,
+            permit_ping_without_stream: false,
+            keepalive_time: if never {
+                Duration::MAX
+            } else {
+                self.ping_after_idle
+            },
+            keepalive_timeout: self.ping_timeout,
+            handshake_timeout: self.handshake_timeout,
+        }
+    }
+}
+
 /// Calls that may be open at once on one connection, unless a flag sets less. etcd has no limit here, so one connection
 /// can take all its memory; this is far above what clients use.
 pub const DEFAULT_CONCURRENT_STREAMS: u32 = 16_384;
 
 /// Receive window of each stream, in bytes: what a client may send ahead of a handler.
-pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
+pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// Receive window of a connection, in bytes.
-pub(crate) const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 
-/// Encoded bytes of one header block, over all its frames.
-pub(crate) const MAX_HEADER_BLOCK: usize = 64 * 1024;
-
-/// CONTINUATION frames of one header block.
-pub(crate) const MAX_CONTINUATIONS: u32 = 16;
-
-/// Decoded size of the headers of one call, counted as HTTP/2 does (32 bytes more for each). Announced to the client.
-pub(crate) const MAX_HEADER_LIST: u32 = 64 * 1024;
-
-/// Output waits in the streams, not in the connection's buffer, above this size.
-pub(crate) const OUTPUT_HIGH_WATER: usize = 256 * 1024;
+/// Bytes of headers that the open calls of a connection may hold. Headers that calls repeat hardly count; a client with as
+/// many calls as it may have, each with a few headers of its own, stays below.
+const HELD_HEAD_BYTES: usize = 8 * 1024 * 1024;
 
 /// Above so many bytes of answers that a client does not take, its further calls wait.
-pub(crate) const UNSENT_HIGH_WATER: usize = 16 * 1024 * 1024;
+pub(super) const UNSENT_HIGH_WATER: usize = 16 * 1024 * 1024;
 
 /// Bytes of incomplete request messages that one connection may hold.
-pub(crate) const MAX_PARTIAL_BYTES: usize = 32 * 1024 * 1024;
-
-/// More pings than this in breach of the rules end the connection; grpc-go's figure.
-pub(crate) const MAX_PING_STRIKES: u32 = 2;
-
-/// Without open calls, pings may come this far apart; grpc-go's figure.
-pub(crate) const PING_MIN_INTERVAL_IDLE: Duration = Duration::from_secs(2 * 3600);
-
-/// Patience with frames that cost the server work and bring nothing: resets, empty DATA, settings, priorities, unknown
-/// kinds, and errors that make the server reset a stream. It is a bucket that refills with time and with completed
-/// calls; a client that empties it is cut off.
-#[derive(Debug)]
-pub(crate) struct Patience {
-    left: u32,
-    refilled: Instant,
-}
-
-impl Patience {
-    const FULL: u32 = 10_000;
-    const PER_SECOND: u128 = 1_000;
-
-    pub(crate) fn new(now: Instant) -> Self {
-        Patience {
-            left: Self::FULL,
-            refilled: now,
-        }
-    }
-
-    /// Refills by the time that has passed.
-    pub(crate) fn refill(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.refilled).as_millis();
-        let gained = passed * Self::PER_SECOND / 1000;
-        if gained > 0 {
-            self.left = self
-                .left
-                .saturating_add(gained.min(u128::from(Self::FULL)) as u32);
-            self.left = self.left.min(Self::FULL);
-            self.refilled = now;
-        }
-    }
-
-    /// A call has been completed.
-    pub(crate) fn reward(&mut self) {
-        self.left = (self.left + 1).min(Self::FULL);
-    }
-
-    /// Takes `cost`; false once it is exhausted.
-    #[must_use]
-    pub(crate) fn spend(&mut self, cost: u32) -> bool {
-        match self.left.checked_sub(cost) {
-            Some(left) => {
-                self.left = left;
-                true
-            }
-            None => false,
-        }
-    }
-}
+pub(super) const MAX_PARTIAL_BYTES: usize = 32 * 1024 * 1024;

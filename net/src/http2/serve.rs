@@ -1,28 +1,31 @@
-//! Drives [`Core`] on a socket: one task reads, answers of a turn leave in one write.
+//! Drives [`Calls`] on a socket: one task reads, answers of a turn leave in one write.
 
-use super::core::{Core, Event};
+use super::{
+    calls::{Calls, Ready},
+    limits::{MAX_PARTIAL_BYTES, UNSENT_HIGH_WATER},
+};
 use crate::{
     grpc::{
-        CallId, Carrier, ConnectionInfo, Disconnected, Method, PREFIX_BYTES, Responder, Status,
+        CallId, Carrier, Code, ConnectionInfo, Disconnected, Method, Responder, Status,
         start_streaming,
     },
-    http2::limits::{MAX_PARTIAL_BYTES, OUTPUT_HIGH_WATER, UNSENT_HIGH_WATER},
     listen::{Server, Socket, Swept},
 };
 use bytes::Bytes;
+use reeve_http2::{Output, grpc::PREFIX_BYTES};
 use std::{
     cell::{Cell, RefCell, RefMut},
     collections::VecDeque,
     future::poll_fn,
-    io,
+    io::{self, IoSlice},
     net::Shutdown,
     rc::{Rc, Weak},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-/// An output buffer of at most this size is kept for the next turn.
-const KEPT_OUTPUT: usize = 4 * 1024;
+/// Pieces of output that one write takes.
+const PIECES_PER_WRITE: usize = 64;
 
 /// After the last byte is written, the client gets this long to close its side.
 const LINGER: Duration = Duration::from_secs(2);
@@ -82,12 +85,9 @@ impl FlushQueue {
 
 /// One HTTP/2 connection.
 pub(crate) struct Connection {
-    core: RefCell<Core>,
+    calls: RefCell<Calls>,
     socket: Rc<Socket>,
     server: Rc<Server>,
-    accepted: Instant,
-    /// Bytes at the beginning of the output that are written already.
-    written: Cell<usize>,
     /// It stands in the flush queue.
     queued: Cell<bool>,
     /// A read is being handled; it writes when it is done.
@@ -95,7 +95,7 @@ pub(crate) struct Connection {
     /// A task waits for the socket to take more.
     writing: Cell<bool>,
     /// Calls that wait until the client takes answers.
-    parked: RefCell<VecDeque<Event>>,
+    parked: RefCell<VecDeque<Ready>>,
     /// The reader, while it waits for the output to shrink.
     drained: Cell<Option<Waker>>,
     /// When a finished connection is cut off.
@@ -111,13 +111,11 @@ pub(crate) async fn serve(
     first: Vec<u8>,
 ) {
     let now = Instant::now();
-    let core = Core::new(Rc::clone(&server.limits), info, now);
+    let calls = Calls::new(Rc::clone(&server.limits), info, now);
     let connection = Rc::new_cyclic(|this| Connection {
-        core: RefCell::new(core),
+        calls: RefCell::new(calls),
         socket,
         server: Rc::clone(&server),
-        accepted: now,
-        written: Cell::new(0),
         queued: Cell::new(false),
         receiving: Cell::new(false),
         writing: Cell::new(false),
@@ -135,7 +133,7 @@ pub(crate) async fn serve(
     drop(first);
     // An error of the socket ends the connection like its end does.
     let _ = connection.read().await;
-    connection.core.borrow_mut().close();
+    connection.calls.borrow_mut().close();
     connection.parked.borrow_mut().clear();
     connection.socket.shutdown(Shutdown::Both);
 }
@@ -145,14 +143,14 @@ impl Connection {
     async fn read(&self) -> io::Result<()> {
         loop {
             self.output_taken().await;
-            if self.core.borrow().is_closed() {
+            if self.calls.borrow().is_over() {
                 return self.linger().await;
             }
             let (count, full) = {
                 let mut buffer = self.server.read_buffer.borrow_mut();
                 match self.socket.try_read(&mut buffer) {
                     // The end of what the client says, or of a connection that was closed from here.
-                    Ok(0) if self.core.borrow().is_closed() => (0, true),
+                    Ok(0) if self.calls.borrow().is_over() => (0, true),
                     Ok(0) => return Ok(()),
                     Ok(count) => {
                         self.receive(&buffer[..count]);
@@ -164,7 +162,7 @@ impl Connection {
             };
             if full {
                 glommio::yield_if_needed().await;
-            } else if count == 0 || !self.core.borrow().is_closed() {
+            } else if count == 0 || !self.calls.borrow().is_over() {
                 // A short read has emptied the socket, so asking again at once would be in vain.
                 self.socket.readable().await?;
             }
@@ -174,16 +172,16 @@ impl Connection {
     /// Handles the bytes of one read: all frames first, then the calls they have completed, then one write.
     fn receive(&self, bytes: &[u8]) {
         self.receiving.set(true);
-        let mut events = Vec::new();
+        let mut ready = Vec::new();
         let router = &self.server.router;
-        self.core
+        self.calls
             .borrow_mut()
-            .receive(bytes, router, Instant::now(), &mut events);
+            .receive(bytes, router, Instant::now(), &mut ready);
         if !self.parked.borrow().is_empty() || self.is_congested() {
-            self.park(events);
+            self.park(ready);
         } else {
-            for event in events {
-                self.dispatch(event);
+            for call in ready {
+                self.dispatch(call);
             }
         }
         self.receiving.set(false);
@@ -192,54 +190,54 @@ impl Connection {
 
     /// Whether the client leaves so many answers untaken that its calls have to wait.
     fn is_congested(&self) -> bool {
-        self.core.borrow().unsent() >= UNSENT_HIGH_WATER
+        self.calls.borrow().unsent() >= UNSENT_HIGH_WATER
     }
 
-    fn park(&self, events: Vec<Event>) {
+    fn park(&self, ready: Vec<Ready>) {
         let mut parked = self.parked.borrow_mut();
-        parked.extend(events);
-        let mut bytes: usize = parked.iter().map(Event::message_bytes).sum();
+        parked.extend(ready);
+        let mut bytes: usize = parked.iter().map(Ready::message_bytes).sum();
         while bytes > MAX_PARTIAL_BYTES {
-            let Some(event) = parked.pop_back() else {
+            let Some(last) = parked.pop_back() else {
                 break;
             };
-            bytes -= event.message_bytes();
+            bytes -= last.message_bytes();
             let text = "too many requests wait while the client takes no answers";
-            let status = Status::new(crate::grpc::Code::ResourceExhausted, text);
-            self.core.borrow_mut().finish(event.call(), Err(status));
+            let status = Status::new(Code::ResourceExhausted, text);
+            self.calls.borrow_mut().finish(last.call(), Err(status));
         }
     }
 
     fn dispatch_parked(&self) {
         while !self.is_congested() {
-            let Some(event) = self.parked.borrow_mut().pop_front() else {
+            let Some(next) = self.parked.borrow_mut().pop_front() else {
                 return;
             };
-            self.dispatch(event);
+            self.dispatch(next);
         }
     }
 
     /// Runs the handler of a call, unless the client has reset it meanwhile.
-    fn dispatch(&self, event: Event) {
+    fn dispatch(&self, ready: Ready) {
         let Some(this) = self.this.upgrade() else {
             return;
         };
-        if !self.core.borrow_mut().is_open(event.call()) {
+        if !self.calls.borrow_mut().is_open(ready.call()) {
             return;
         }
-        match event {
-            Event::Unary {
+        match ready {
+            Ready::Unary {
                 call,
                 method,
                 context,
                 message,
             } => {
                 let (_, Method::Unary(handler)) = self.server.router.method(method) else {
-                    unreachable!("the core has looked the method up")
+                    unreachable!("its method was looked up")
                 };
                 handler(context, message, Responder::new(this, call));
             }
-            Event::Streaming {
+            Ready::Streaming {
                 call,
                 method,
                 context,
@@ -250,7 +248,7 @@ impl Connection {
     }
 
     /// The state, for a change that may produce output: it is written at the end of the turn.
-    fn change(&self) -> RefMut<'_, Core> {
+    fn change(&self) -> RefMut<'_, Calls> {
         if !self.queued.get()
             && !self.receiving.get()
             && !self.writing.get()
@@ -259,7 +257,7 @@ impl Connection {
             self.queued.set(true);
             self.server.flushes.add(this);
         }
-        self.core.borrow_mut()
+        self.calls.borrow_mut()
     }
 
     /// Writes what there is; if the socket does not take it all, a task goes on.
@@ -282,27 +280,17 @@ impl Connection {
     /// Writes until there is nothing left (true) or the socket is full (false).
     fn write_some(&self) -> io::Result<bool> {
         loop {
-            let mut core = self.core.borrow_mut();
-            let output = core.output();
-            let start = self.written.get();
-            if start == output.len() {
-                output.clear();
-                output.shrink_to(KEPT_OUTPUT);
-                self.written.set(0);
-                core.resume();
-                if core.output().is_empty() {
-                    drop(core);
+            let mut calls = self.calls.borrow_mut();
+            if calls.output().is_empty() {
+                calls.resume();
+                if calls.output().is_empty() {
+                    drop(calls);
                     return Ok(self.after_write());
                 }
-                continue;
             }
-            match self.socket.try_write(&output[start..]) {
-                Ok(count) => self.written.set(start + count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    output.drain(..start);
-                    self.written.set(0);
-                    return Ok(false);
-                }
+            match write_once(&self.socket, calls.output()) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
@@ -315,7 +303,7 @@ impl Connection {
         }
         if !self.parked.borrow().is_empty() {
             self.dispatch_parked();
-            if !self.core.borrow_mut().output().is_empty() {
+            if !self.calls.borrow_mut().output().is_empty() {
                 drop(self.change());
             }
         }
@@ -325,14 +313,13 @@ impl Connection {
     /// Waits until the output is small enough for more requests.
     async fn output_taken(&self) {
         poll_fn(|cx| {
-            let mut core = self.core.borrow_mut();
-            let limit = if core.is_closed() {
-                0
+            let mut calls = self.calls.borrow_mut();
+            let taken = if calls.is_over() {
+                calls.output().is_empty() || !self.writing.get()
             } else {
-                OUTPUT_HIGH_WATER
+                calls.wants_input()
             };
-            let abandoned = core.is_closed() && !self.writing.get();
-            if core.output().len() <= limit || abandoned {
+            if taken {
                 return Poll::Ready(());
             }
             self.drained.set(Some(cx.waker().clone()));
@@ -359,16 +346,30 @@ impl Connection {
 
     /// The socket is broken.
     fn abandon(&self) {
-        let mut core = self.core.borrow_mut();
-        core.close();
-        core.output().clear();
-        self.written.set(0);
-        drop(core);
+        let mut calls = self.calls.borrow_mut();
+        calls.close();
+        let unwritten = calls.output().len();
+        calls.output().written(unwritten);
+        drop(calls);
         self.socket.shutdown(Shutdown::Both);
         if let Some(waker) = self.drained.take() {
             waker.wake();
         }
     }
+}
+
+/// One write of as much as the socket takes.
+fn write_once(socket: &Socket, output: &mut Output) -> io::Result<()> {
+    let first = output.first_slice();
+    let count = if first.len() == output.len() {
+        socket.try_write(first)?
+    } else {
+        let mut pieces = [IoSlice::new(&[]); PIECES_PER_WRITE];
+        let filled = output.slices(&mut pieces);
+        socket.try_write_pieces(&pieces[..filled])?
+    };
+    output.written(count);
+    Ok(())
 }
 
 /// Writes the rest of the output of a connection whose socket was full.
@@ -381,14 +382,14 @@ async fn write_rest(connection: Rc<Connection>) {
         match connection.write_some() {
             Ok(true) => {
                 connection.writing.set(false);
-                let more = !connection.core.borrow_mut().output().is_empty();
+                let more = !connection.calls.borrow_mut().output().is_empty();
                 if more {
                     drop(connection.change());
                 }
                 return;
             }
             Ok(false) => {
-                if connection.core.borrow_mut().output().len() <= OUTPUT_HIGH_WATER
+                if connection.calls.borrow().wants_input()
                     && let Some(waker) = connection.drained.take()
                 {
                     waker.wake();
@@ -404,31 +405,30 @@ async fn write_rest(connection: Rc<Connection>) {
 
 impl Swept for Connection {
     fn tick(&self, now: Instant, sweep: bool) {
-        let mut core = self.core.borrow_mut();
-        core.expire(now);
-        if sweep {
-            let late = now.saturating_duration_since(self.accepted);
-            let silent = !core.is_established() && late >= self.server.limits.handshake_timeout;
-            let lingering = self.linger_until.get().is_some_and(|until| now >= until);
-            if silent || lingering || !core.keep_alive(now) {
-                drop(core);
-                return self.close();
-            }
+        let mut calls = self.calls.borrow_mut();
+        let was_over = calls.is_over();
+        calls.tick(now, sweep);
+        let ended = calls.is_over() && !was_over;
+        let output = !calls.output().is_empty();
+        drop(calls);
+        if sweep && self.linger_until.get().is_some_and(|until| now >= until) {
+            return self.close();
         }
-        let output = !core.output().is_empty();
-        drop(core);
         if output {
             drop(self.change());
+        }
+        if ended {
+            self.end_reader_if_over();
         }
     }
 
     fn drain(&self) {
-        self.change().drain();
-        self.end_reader_if_closed();
+        self.change().drain(Instant::now());
+        self.end_reader_if_over();
     }
 
     fn close(&self) {
-        self.core.borrow_mut().close();
+        self.calls.borrow_mut().close();
         self.flush();
         self.socket.shutdown(Shutdown::Both);
     }
@@ -436,8 +436,8 @@ impl Swept for Connection {
 
 impl Connection {
     /// A connection that was closed outside of the reader has to wake it.
-    fn end_reader_if_closed(&self) {
-        if self.core.borrow().is_closed() {
+    fn end_reader_if_over(&self) {
+        if self.calls.borrow().is_over() {
             self.flush();
             self.socket.shutdown(Shutdown::Read);
         }
@@ -447,7 +447,7 @@ impl Connection {
 impl Carrier for Connection {
     fn finish(&self, call: CallId, outcome: Result<Option<Bytes>, Status>) {
         self.change().finish(call, outcome);
-        self.end_reader_if_closed();
+        self.end_reader_if_over();
     }
 
     fn send(
@@ -460,7 +460,7 @@ impl Carrier for Connection {
     }
 
     fn unsent(&self, call: CallId) -> usize {
-        self.core.borrow_mut().unsent_of(call)
+        self.calls.borrow_mut().unsent_of(call)
     }
 
     fn poll_unsent_below(
@@ -469,7 +469,7 @@ impl Carrier for Connection {
         threshold: usize,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Disconnected>> {
-        self.core
+        self.calls
             .borrow_mut()
             .poll_unsent_below(call, threshold, cx)
     }
@@ -479,11 +479,11 @@ impl Carrier for Connection {
         call: CallId,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Bytes>, Status>> {
-        let mut core = self.core.borrow_mut();
-        let before = core.output().len();
-        let answer = core.poll_message(call, cx);
-        let output = core.output().len() > before;
-        drop(core);
+        let mut calls = self.calls.borrow_mut();
+        let before = calls.output().len();
+        let answer = calls.poll_message(call, cx);
+        let output = calls.output().len() > before;
+        drop(calls);
         if output {
             // The client's window was opened.
             drop(self.change());
@@ -492,10 +492,10 @@ impl Carrier for Connection {
     }
 
     fn poll_closed(&self, call: CallId, cx: &mut Context<'_>) -> Poll<()> {
-        self.core.borrow_mut().poll_closed(call, cx)
+        self.calls.borrow_mut().poll_closed(call, cx)
     }
 
     fn is_closed(&self, call: CallId) -> bool {
-        !self.core.borrow_mut().is_open(call)
+        !self.calls.borrow_mut().is_open(call)
     }
 }

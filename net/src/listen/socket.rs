@@ -2,7 +2,7 @@
 
 use glommio::io::PollableFd;
 use std::{
-    io::{self, Read, Write},
+    io::{self, IoSlice, Read, Write},
     net::{Shutdown, TcpStream},
     os::{
         fd::{AsRawFd, RawFd},
@@ -58,6 +58,14 @@ impl Socket {
         retry(|| match self.stream.get_ref() {
             Stream::Tcp(stream) => (&*stream).write(bytes),
             Stream::Unix(stream) => (&*stream).write(bytes),
+        })
+    }
+
+    /// Writes what fits of several pieces in one call; [`io::ErrorKind::WouldBlock`] if that is nothing.
+    pub(crate) fn try_write_pieces(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        retry(|| match self.stream.get_ref() {
+            Stream::Tcp(stream) => (&*stream).write_vectored(pieces),
+            Stream::Unix(stream) => (&*stream).write_vectored(pieces),
         })
     }
 

@@ -1,6 +1,6 @@
 //! A blocking HTTP/2 client for tests, as simple as can be: it writes frames and reads frames.
 
-use crate::http2::test_parts::{Decoder, FrameHeader, Header};
+use httlib_hpack::Decoder;
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
@@ -26,7 +26,7 @@ pub(super) struct Answer {
 
 pub(super) struct Client {
     pub(super) socket: TcpStream,
-    headers: Decoder,
+    headers: Decoder<'static>,
 }
 
 impl Client {
@@ -39,7 +39,7 @@ impl Client {
         socket.set_nodelay(true).unwrap();
         let mut client = Client {
             socket,
-            headers: Decoder::new(),
+            headers: Decoder::default(),
         };
         client.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         let mut settings = vec![0, 4];
@@ -54,14 +54,9 @@ impl Client {
     }
 
     pub(super) fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let header = FrameHeader {
-            length: payload.len(),
-            kind,
-            flags,
-            stream,
-        };
-        let bytes = [&header.encode()[..], payload].concat();
-        self.write(&bytes);
+        let length = (payload.len() as u32).to_be_bytes();
+        let stream = stream.to_be_bytes();
+        self.write(&[&length[1..], &[kind, flags], &stream, payload].concat());
     }
 
     pub(super) fn window_update(&mut self, stream: u32, increment: u32) {
@@ -89,7 +84,7 @@ impl Client {
 
     /// Sends one message, in frames, and ends the request if asked to.
     pub(super) fn message(&mut self, stream: u32, message: &[u8], end: bool) {
-        let prefix = crate::grpc::message_prefix(message.len() as u32);
+        let prefix = reeve_http2::grpc::prefix(message.len() as u32);
         let bytes = [&prefix[..], message].concat();
         let mut pieces = bytes.chunks(16_384).peekable();
         while let Some(piece) = pieces.next() {
@@ -109,13 +104,13 @@ impl Client {
     pub(super) fn next(&mut self) -> Option<Frame> {
         let mut header = [0; 9];
         self.socket.read_exact(&mut header).ok()?;
-        let header = FrameHeader::parse(&header).unwrap();
-        let mut payload = vec![0; header.length];
+        let [a, b, c, kind, flags, d, e, f, g] = header;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
         self.socket.read_exact(&mut payload).ok()?;
         Some(Frame {
-            kind: header.kind,
-            flags: header.flags,
-            stream: header.stream,
+            kind,
+            flags,
+            stream: u32::from_be_bytes([d, e, f, g]),
             payload,
         })
     }
@@ -150,19 +145,17 @@ impl Client {
     }
 
     pub(super) fn decode(&mut self, block: &[u8], mut into: Option<&mut Answer>) {
-        let take = |header: Header<'_>| {
-            let (name, value) = match header {
-                Header::Static(_, name, value) => (name.as_bytes(), value.as_bytes()),
-                Header::Shared(entry) => (entry.field.name(), entry.field.value()),
-                Header::Literal(name, value) => (name, value),
-            };
-            let text = String::from_utf8_lossy(value).into_owned();
-            match (name, &mut into) {
+        let mut fields = Vec::new();
+        self.headers
+            .decode(&mut block.to_vec(), &mut fields)
+            .unwrap();
+        for (name, value, _) in fields {
+            let text = String::from_utf8_lossy(&value).into_owned();
+            match (&*name, &mut into) {
                 (b"grpc-status", Some(answer)) => answer.status = text,
                 (b"grpc-message", Some(answer)) => answer.message = text,
                 _ => {}
             }
-        };
-        self.headers.decode(block, take).unwrap();
+        }
     }
 }
