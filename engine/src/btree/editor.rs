@@ -136,7 +136,7 @@ impl Editor<'_> {
     }
 
     /// Pages of the run that [`Editor::create_key`] would make.
-    pub(crate) fn key_pages(&self, key: &[u8]) -> u64 {
+    pub(crate) fn key_pages(&self, key: &[u8]) -> u32 {
         if key.len() <= super::KEY_INLINE_LIMIT {
             return 0;
         }
@@ -145,7 +145,7 @@ impl Editor<'_> {
             level: 0,
             key: &[],
         };
-        u64::from(run::shape(&owner, key.len()).pages)
+        u32::from(run::shape(&owner, key.len()).pages)
     }
 
     /// Puts a blob into a run.
@@ -154,13 +154,13 @@ impl Editor<'_> {
     }
 
     /// Pages of the run that [`Editor::create_blob`] would make.
-    pub(crate) fn blob_pages(&self, key: &[u8], blob: &[u8]) -> u64 {
+    pub(crate) fn blob_pages(&self, key: &[u8], blob: &[u8]) -> u32 {
         let owner = RunOwner {
             tree: self.tree,
             level: 0,
             key,
         };
-        u64::from(run::shape(&owner, blob.len()).pages)
+        u32::from(run::shape(&owner, blob.len()).pages)
     }
 
     /// Frees the run, if there is one.

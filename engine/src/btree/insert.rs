@@ -103,8 +103,9 @@ impl Editor<'_> {
             "the inline part is bounded"
         );
         if self.root.is_empty() {
+            let runs = self.runs(record, true, 0);
             self.workspace
-                .check_room(1 + self.run_pages(record, true), self.from_reserve)?;
+                .check_room_with_runs(1, runs, self.from_reserve)?;
             return self.insert_first(record);
         }
         let plan = self.plan(record)?;
@@ -112,7 +113,8 @@ impl Editor<'_> {
         Ok(())
     }
 
-    fn run_pages(&self, record: &NewRecord<'_>, is_new_key: bool) -> u64 {
+    /// Lengths of the runs that the record needs, with one for the separator of a split.
+    fn runs(&self, record: &NewRecord<'_>, is_new_key: bool, separator: u32) -> [u32; 3] {
         let key = if is_new_key {
             self.key_pages(record.key)
         } else {
@@ -122,7 +124,7 @@ impl Editor<'_> {
             Some(blob) if record.blob_in_run() => self.blob_pages(record.key, blob),
             _ => 0,
         };
-        key + blob
+        [key, blob, separator]
     }
 
     fn insert_first(&mut self, record: &NewRecord<'_>) -> Outcome<()> {
@@ -164,7 +166,8 @@ impl Editor<'_> {
             key: record.key,
         };
         let mut split = None;
-        let mut needed = way.top as u64 + 1 + self.run_pages(record, found.is_err());
+        let mut needed = way.top as u64 + 1;
+        let mut separator_run = 0;
         if cells.bytes() > CAPACITY {
             let appends = found.is_err() && index == leaf.count();
             let last = LastInsert {
@@ -175,10 +178,13 @@ impl Editor<'_> {
             let left = choose_split(&cells, is_ascending);
             let (low, high) = (cells.key(left - 1), cells.key(left));
             separator(&pages, &low, &high, &mut self.scratch.separator)?;
-            needed += way.top as u64 + 2 + self.key_pages(&self.scratch.separator);
+            needed += way.top as u64 + 2;
+            separator_run = self.key_pages(&self.scratch.separator);
             split = Some(left);
         }
-        self.workspace.check_room(needed, self.from_reserve)?;
+        let runs = self.runs(record, found.is_err(), separator_run);
+        self.workspace
+            .check_room_with_runs(needed, runs, self.from_reserve)?;
         Ok(Plan {
             way,
             index,

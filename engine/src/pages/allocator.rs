@@ -28,6 +28,8 @@ pub(crate) struct Allocator {
     end: u32,
     /// Numbers below this have room in the file.
     allocated: u32,
+    /// How many of the numbers from `end` to `allocated` are of fixed purpose.
+    fixed_ahead: u32,
     /// Numbers from here on do not exist.
     limit: u32,
     /// Where the search for a free number goes on.
@@ -40,7 +42,7 @@ impl Allocator {
     /// Nothing used, numbers up to `limit`, of which those below `allocated` have room.
     pub(crate) fn new(limit: u32, allocated: u32) -> Allocator {
         let none = Arc::new(Bitmap::default());
-        Allocator {
+        let mut allocator = Allocator {
             free: Bitmap::default(),
             used: Bitmap::default(),
             owned: Bitmap::default(),
@@ -49,10 +51,13 @@ impl Allocator {
             in_flight: None,
             end: 0,
             allocated: allocated.min(limit),
+            fixed_ahead: 0,
             limit,
             cursor: 0,
             lowest_first: false,
-        }
+        };
+        allocator.count_ahead();
+        allocator
     }
 
     /// The state after opening: the images of the newest checkpoint and of the one before it.
@@ -77,7 +82,13 @@ impl Allocator {
         for index in 0..(allocator.end as usize).div_ceil(64) {
             allocator.refresh_word(index, u64::MAX);
         }
+        allocator.count_ahead();
         allocator
+    }
+
+    /// To be called whenever `end` or `allocated` has changed.
+    fn count_ahead(&mut self) {
+        self.fixed_ahead = zone::fixed_between(self.end, self.allocated);
     }
 
     /// Recomputes which of `candidates` in a word are free.
@@ -101,7 +112,12 @@ impl Allocator {
 
     /// Pages that can be given out one by one without growing the file.
     pub(crate) fn room(&self) -> u64 {
-        self.free.count() + u64::from(self.allocated.saturating_sub(self.end))
+        self.free.count() + u64::from(self.room_at_end())
+    }
+
+    /// Pages beyond the end that can be given out without growing the file.
+    pub(crate) fn room_at_end(&self) -> u32 {
+        self.allocated.saturating_sub(self.end) - self.fixed_ahead
     }
 
     /// Pages in use, those of fixed purpose included.
@@ -140,6 +156,7 @@ impl Allocator {
     /// The file has grown, or was cut, to `pages` pages.
     pub(crate) fn set_allocated(&mut self, pages: u32) {
         self.allocated = pages.min(self.limit);
+        self.count_ahead();
     }
 
     /// Whether the lowest free numbers are given out first.
@@ -208,6 +225,9 @@ impl Allocator {
             }
         }
         self.end = end;
+        if self.fixed_ahead > 0 {
+            self.count_ahead();
+        }
         Some(first)
     }
 
@@ -269,11 +289,35 @@ impl Allocator {
             }
             self.end = last;
         }
+        self.count_ahead();
         self.cursor = self.cursor.min(self.end);
         let images = [&self.current, &self.previous]
             .into_iter()
             .chain(&self.in_flight);
         let kept = images.filter_map(|image| image.last()).max();
         self.end.max(kept.map_or(0, |last| last + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_as_many_pages_as_can_be_taken() {
+        for beyond in 0..10 {
+            let mut allocator = Allocator::new(2 * zone::ZONE_PAGES, zone::ZONE_PAGES + beyond);
+            let room = allocator.room();
+            assert!(room > 0);
+            let mut taken = 0;
+            while allocator.take().is_some() {
+                taken += 1;
+            }
+            assert_eq!(
+                (taken, allocator.room()),
+                (room, 0),
+                "{beyond} pages beyond"
+            );
+        }
     }
 }

@@ -27,12 +27,14 @@ impl Workspace {
     pub(crate) fn space_wanted(&self) -> Option<SpaceRequest> {
         let (allocated, limit) = (self.allocator.allocated(), self.allocator.limit());
         let wanted = self.reserve_pages() + HEADROOM;
-        if self.allocator.room() >= wanted || allocated >= limit {
+        let missing = wanted.saturating_sub(self.allocator.room());
+        let missing = missing.max(self.lacking_at_end());
+        if missing == 0 || allocated >= limit {
             return None;
         }
         // A larger file grows in larger steps.
         let step = (u64::from(allocated) / 16).clamp(HEADROOM, STEP_LIMIT);
-        let pages = (wanted - self.allocator.room() + step).min(u64::from(limit - allocated));
+        let pages = (missing + step).min(u64::from(limit - allocated));
         let bytes = PAGE_BYTES as u64;
         Some(SpaceRequest {
             offset: u64::from(allocated) * bytes,

@@ -46,6 +46,11 @@ pub(crate) struct Workspace {
     ticket: u64,
     /// Pages kept for operations that do not grow the store.
     reserve: u64,
+    /// Runs taken for the operation that is about to change the trees.
+    runs: Vec<(PageNumber, u32)>,
+    /// Pages that have to be at the end of the file before the last operation that was refused for want of
+    /// adjacent ones can be done; 0 if it was done.
+    wanted_at_end: u32,
     images: u64,
     /// Pages of the write-out under way.
     writing: u64,
@@ -72,6 +77,8 @@ impl Workspace {
             written: VecDeque::new(),
             ticket: 0,
             reserve,
+            runs: Vec::new(),
+            wanted_at_end: 0,
             images: 0,
             writing: 0,
             has_changed: false,
@@ -139,21 +146,68 @@ impl Workspace {
         if self.allocator.room() >= pages + reserve {
             return Ok(());
         }
-        let bytes = |pages: u64| pages * PAGE_BYTES as u64;
-        let (free_bytes, reserve_bytes) = (bytes(self.allocator.room()), bytes(self.reserve));
-        Err(NoSpace {
-            free_bytes,
-            reserve_bytes,
-        }
-        .into())
+        Err(self.no_space().into())
     }
 
-    fn take(&mut self, count: u32) -> PageNumber {
-        let taken = self.allocator.take_run(count);
-        let Some(page) = taken else {
+    fn no_space(&self) -> NoSpace {
+        let bytes = |pages: u64| pages * PAGE_BYTES as u64;
+        NoSpace {
+            free_bytes: bytes(self.allocator.room()),
+            reserve_bytes: bytes(self.reserve),
+        }
+    }
+
+    /// As [`Workspace::check_room`], for an operation that also makes runs of these lengths (0: none), all of
+    /// which it does make. They are taken here: free pages that lie apart are room, but not for a run.
+    pub(crate) fn check_room_with_runs(
+        &mut self,
+        pages: u64,
+        runs: [u32; 3],
+        from_reserve: bool,
+    ) -> Outcome<()> {
+        let in_runs: u32 = runs.iter().sum();
+        self.check_room(pages + u64::from(in_runs), from_reserve)?;
+        assert!(self.runs.is_empty(), "the last operation has made its runs");
+        for count in runs.into_iter().filter(|count| *count > 1) {
+            let Some(first) = self.allocator.take_run(count) else {
+                for (first, count) in std::mem::take(&mut self.runs) {
+                    self.allocator.retire(first, count);
+                    self.allocator.release(first, count);
+                }
+                // Beyond what is there, which may end at the fixed pages of a zone.
+                self.wanted_at_end = self.allocator.room_at_end().saturating_add(in_runs);
+                return Err(self.no_space().into());
+            };
+            self.runs.push((first, count));
+        }
+        self.wanted_at_end = 0;
+        Ok(())
+    }
+
+    /// Pages that should be at the end of the file and are not.
+    pub(super) fn lacking_at_end(&self) -> u64 {
+        u64::from(
+            self.wanted_at_end
+                .saturating_sub(self.allocator.room_at_end()),
+        )
+    }
+
+    fn take(&mut self) -> PageNumber {
+        let Some(page) = self.allocator.take() else {
             unreachable!("room was checked before the operation began")
         };
         page
+    }
+
+    fn take_run(&mut self, count: u32) -> PageNumber {
+        if count == 1 {
+            return self.take();
+        }
+        let place = self.runs.iter().position(|(_, taken)| *taken == count);
+        let Some(place) = place else {
+            unreachable!("runs are taken before the operation begins")
+        };
+        self.runs.swap_remove(place).0
     }
 
     fn install(&mut self, page: PageNumber, image: Image) {
@@ -168,7 +222,7 @@ impl Workspace {
 
     /// A new page of zeros, its number and birth filled in.
     pub(crate) fn create(&mut self) -> PageNumber {
-        let page = self.take(1);
+        let page = self.take();
         let mut image = self.pool.zeroed();
         header::set_number_raw(image.page_mut(), page.0);
         header::set_born(image.page_mut(), self.stamp);
@@ -178,7 +232,7 @@ impl Workspace {
 
     /// A new run of `count` pages; `fill` gets its bytes, zeros but for number and birth.
     pub(crate) fn create_run(&mut self, count: u16, fill: impl FnOnce(&mut [u8])) -> PageNumber {
-        let page = self.take(u32::from(count));
+        let page = self.take_run(u32::from(count));
         let mut image = Image::zeroed(count);
         header::set_number_raw(image.page_mut(), page.0);
         header::set_born(image.page_mut(), self.stamp);
@@ -205,7 +259,7 @@ impl Workspace {
         };
         let born = header::born(bytes);
         let mut image = self.pool.copy_of(bytes);
-        let copy = self.take(1);
+        let copy = self.take();
         header::set_number_raw(image.page_mut(), copy.0);
         header::set_generation_raw(image.page_mut(), Generation::NONE.0);
         header::set_born(image.page_mut(), self.stamp);

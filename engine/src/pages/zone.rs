@@ -69,6 +69,19 @@ pub(crate) fn fixed_pages(zone: u32) -> u32 {
     maps_start(zone) - zone_start(zone) + places + directory
 }
 
+/// Pages of fixed purpose from `from` up to but without `to`.
+pub(crate) fn fixed_between(from: u32, to: u32) -> u32 {
+    if from >= to {
+        return 0;
+    }
+    let in_zone = |zone| {
+        let start = zone_start(zone);
+        let end = (start + fixed_pages(zone)).min(to);
+        end.saturating_sub(start.max(from))
+    };
+    (zone_of(from)..=zone_of(to - 1)).map(in_zone).sum()
+}
+
 /// Whether `page` has a fixed purpose.
 pub(crate) fn is_fixed(page: u32) -> bool {
     page - zone_start(zone_of(page)) < fixed_pages(zone_of(page))
