@@ -444,3 +444,12 @@ impl Workspace {
         self.seat.release();
     }
 }
+
+impl Drop for Workspace {
+    /// Images that have left the table are the table's no longer, but a reader on another thread may still have them.
+    fn drop(&mut self) {
+        self.seat.release();
+        let images = std::mem::take(&mut self.written);
+        self.seat.after_turn(move || drop(images));
+    }
+}
