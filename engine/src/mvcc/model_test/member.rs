@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::faults::{Faults, FaultyStore, FaultyView};
 use super::model::{Answered, Pair, Reply};
+use super::paged::{File, bring_in, patiently};
 use super::random::Random;
 use crate::btree::{ReadView, Reader, Store, StoreOptions, TreeId, View};
 use crate::command::{RangeRequest, Refusal, Txn};
@@ -24,10 +25,25 @@ pub(super) struct Treatment {
     pub(super) budget: u32,
     /// After one command in so many, compaction gets a slice.
     pub(super) compaction_one_in: u64,
+    /// Where the store lies.
+    pub(super) place: Place,
+}
+
+/// Where a store lies.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    Memory,
+    /// In a file, with memory for so many pages besides the changed ones, and a checkpoint after one command
+    /// in so many.
+    File {
+        cache_pages: u64,
+        checkpoint_one_in: u64,
+    },
 }
 
 pub(super) struct Member {
     pub(super) store: Store,
+    file: Option<File>,
     reader: Reader,
     applier: Applier,
     pub(super) events: Events,
@@ -42,7 +58,16 @@ type View_<'a> = FaultyView<'a, ReadView<'a>>;
 
 impl Member {
     pub(super) fn new(seed: u64, treatment: Treatment) -> Self {
-        let store = Store::in_memory(StoreOptions::default());
+        let (file, store) = match treatment.place {
+            Place::Memory => (None, Store::in_memory(StoreOptions::default())),
+            Place::File {
+                cache_pages,
+                checkpoint_one_in,
+            } => {
+                let (file, store) = File::new(seed ^ 2, cache_pages, checkpoint_one_in);
+                (Some(file), store)
+            }
+        };
         Self {
             reader: store.reader(),
             applier: Applier::open(&store).unwrap(),
@@ -53,6 +78,7 @@ impl Member {
             treatment,
             index: 0,
             store,
+            file,
         }
     }
 
@@ -60,11 +86,35 @@ impl Member {
         self.applier.state()
     }
 
-    /// Forgets everything that is not in the store.
+    /// Forgets everything that is not in the store; if that is in a file, also what is not in its
+    /// checkpoint, and carries it out again.
     pub(super) fn reopen(&mut self) {
-        self.applier = Applier::open(&self.store).unwrap();
+        let index = self.index;
+        let mut again = Vec::new();
+        if let Some(file) = &mut self.file {
+            let store =
+                std::mem::replace(&mut self.store, Store::in_memory(StoreOptions::default()));
+            self.reader = self.store.reader();
+            (self.store, again) = file.reopen(store);
+            self.reader = self.store.reader();
+            self.store.verify().unwrap();
+            self.store.rest();
+        }
+        let (store, space) = (&self.store, self.store.space());
+        self.applier = patiently(space, || Applier::open(store));
         self.compaction = CompactTask::new();
-        assert_eq!(self.applier.state().applied_index, self.index);
+        let mut expected = self.applier.state().applied_index;
+        for (index, command) in again {
+            expected += 1;
+            assert_eq!(index, expected, "the log goes on from the checkpoint");
+            self.index = index;
+            // What it answers was compared the first time.
+            drop(self.apply(&command, Answer::Unwanted));
+        }
+        assert_eq!(
+            (self.applier.state().applied_index, self.index),
+            (index, index)
+        );
     }
 
     /// Steps until done, in slices of random size.
@@ -87,22 +137,53 @@ impl Member {
     /// Carries out a command and publishes it. The events are those of this command.
     pub(super) fn carry_out(&mut self, command: &Bytes, answer: Answer) -> Answered {
         self.index += 1;
+        if let Some(file) = &mut self.file {
+            file.log(self.index, command);
+        }
+        self.apply(command, answer)
+    }
+
+    fn apply(&mut self, command: &Bytes, answer: Answer) -> Answered {
         self.events.clear();
         let mut task = ApplyTask::new(self.index, 1, command, answer).unwrap();
         let (applier, events) = (&mut self.applier, &mut self.events);
-        let mut store = FaultyStore {
-            store: &mut self.store,
-            faults: &self.faults,
-        };
-        let applied = Self::finish(&mut self.random, self.treatment, |budget| {
-            task.step(applier, &mut store, budget, events)
-        });
-        while applier.save(&mut store).is_err() {}
+        let applied = Self::write(
+            (&mut self.store, &mut self.file, &self.faults),
+            &mut self.random,
+            self.treatment,
+            |store, budget| task.step(applier, store, budget, events),
+        );
+        let saved = Self::write(
+            (&mut self.store, &mut self.file, &self.faults),
+            &mut self.random,
+            self.treatment,
+            |store, _| applier.save(store).map(Step::Done),
+        );
+        saved.unwrap();
         self.store.publish();
         if self.random.one_in(self.treatment.compaction_one_in) {
             self.compact_some();
         }
+        if let Some(file) = &mut self.file {
+            file.write_out(&mut self.store, self.index);
+        }
         applied.map(|applied| reply(&applied))
+    }
+
+    /// Steps a task that writes until it is done, and does what it asks for.
+    fn write<T>(
+        (store, file, faults): (&mut Store, &mut Option<File>, &Faults),
+        random: &mut Random,
+        treatment: Treatment,
+        mut step: impl FnMut(&mut FaultyStore<'_>, &mut Budget) -> Outcome<Step<T>>,
+    ) -> Result<T, Refusal> {
+        Self::finish(random, treatment, |budget| {
+            let outcome = step(&mut FaultyStore { store, faults }, budget);
+            match file {
+                Some(file) => file.serve(store, outcome),
+                None => outcome,
+            }
+        })
     }
 
     /// One slice of compaction.
@@ -114,7 +195,11 @@ impl Member {
             faults: &self.faults,
         };
         let budget = &mut Budget::new(units as u32);
-        match self.compaction.step(&mut store, compacted, budget) {
+        let mut outcome = self.compaction.step(&mut store, compacted, budget);
+        if let Some(file) = &mut self.file {
+            outcome = file.serve(&mut self.store, outcome);
+        }
+        match outcome {
             Ok(_) | Err(Stop::NeedPages(_)) => self.store.publish(),
             Err(stop) => panic!("{stop}"),
         }
@@ -124,15 +209,15 @@ impl Member {
     pub(super) fn compact_all(&mut self) {
         let compacted = self.applier.state().compacted;
         let compaction = &mut self.compaction;
-        let mut store = FaultyStore {
-            store: &mut self.store,
-            faults: &self.faults,
-        };
-        let done = Self::finish(&mut self.random, self.treatment, |budget| {
-            compaction.step(&mut store, compacted, budget)
-        });
+        let done = Self::write(
+            (&mut self.store, &mut self.file, &self.faults),
+            &mut self.random,
+            self.treatment,
+            |store, budget| compaction.step(store, compacted, budget),
+        );
         done.unwrap();
-        assert!(!CompactTask::is_due(&self.store).unwrap());
+        let store = &self.store;
+        assert!(!patiently(store.space(), || CompactTask::is_due(store)));
         self.store.publish();
     }
 
@@ -143,8 +228,19 @@ impl Member {
     ) -> Result<T, Refusal> {
         let (reader, faults) = (&self.reader, &self.faults);
         Self::finish(&mut self.random, self.treatment, |budget| {
-            let view = &reader.view();
-            step(&FaultyView { view, faults }, budget)
+            let view = reader.view();
+            let outcome = step(
+                &FaultyView {
+                    view: &view,
+                    faults,
+                },
+                budget,
+            );
+            drop(view);
+            if let Err(Stop::NeedPages(faults)) = &outcome {
+                bring_in(reader.space(), faults);
+            }
+            outcome
         })
     }
 
@@ -240,8 +336,7 @@ impl Member {
         let state = self.state();
         self.read(|view, budget| {
             scan.step(view, budget, &mut |event| {
-                let view = reader.view();
-                let previous = previous_pair(&view, &state, event);
+                let previous = previous_pair(reader, &state, event);
                 each(event, previous);
             })
         })
@@ -267,33 +362,35 @@ impl Member {
     }
 
     /// All rows of a tree.
-    pub(super) fn rows(&self, tree: TreeId) -> usize {
-        let mut cursor = self.store.cursor(tree);
+    pub(super) fn rows(&mut self, tree: TreeId) -> usize {
+        let (mut cursor, space) = (self.store.cursor(tree), self.store.space());
         let mut rows = 0;
-        let mut entry = cursor.first().unwrap();
-        while entry.is_some() {
+        let mut entry = patiently(space, || cursor.first().map(|entry| entry.is_some()));
+        while entry {
             rows += 1;
-            entry = cursor.next().unwrap();
+            entry = patiently(space, || cursor.next().map(|entry| entry.is_some()));
         }
+        self.store.rest();
         rows
+    }
+
+    /// The checkpoints that were completed.
+    pub(super) fn checkpoints(&self) -> u64 {
+        self.file.as_ref().map_or(0, |file| file.checkpoints)
+    }
+
+    /// The pair before an event's, as of the published root.
+    pub(super) fn previous_pair(&self, event: &crate::mvcc::Event<'_>) -> Option<Pair> {
+        previous_pair(&self.reader, &self.state(), event)
     }
 }
 
-pub(super) fn previous_pair(
-    view: &ReadView<'_>,
-    state: &State,
-    event: &crate::mvcc::Event<'_>,
-) -> Option<Pair> {
-    let key = event.key.to_vec();
-    let previous = crate::mvcc::previous_pair(
-        view,
-        state,
-        &crate::mvcc::Event {
-            key: &key,
-            ..*event
-        },
-    );
-    previous.unwrap().map(|previous| pair(&previous))
+fn previous_pair(reader: &Reader, state: &State, event: &crate::mvcc::Event<'_>) -> Option<Pair> {
+    patiently(reader.space(), || {
+        let view = reader.view();
+        let previous = crate::mvcc::previous_pair(&view, state, event)?;
+        Ok(previous.map(|previous| pair(&previous)))
+    })
 }
 
 pub(super) fn pair(found: &KeyValue<'_>) -> Pair {

@@ -1,10 +1,12 @@
 //! Random requests against the store and against a plain model of the rules, answer by answer.
 //!
 //! After every command: its answer, its events with the pairs before them, and a range with random
-//! options at a random revision. Now and then: watches from the past, hashes, read-only
+//! options at a random retained revision. Now and then: watches from the past, hashes, read-only
 //! transactions, the keys of leases, and starting again from what is in the store. After every
 //! compaction, and after starting again: everything at every revision that can be read. All of it
-//! with operations that stop for missing pages at random and in slices of random size.
+//! with operations that stop for missing pages at random and in slices of random size; a part of it on a
+//! file, with memory for a few dozen pages, checkpoints all the time, and a log from which a member
+//! that was killed goes on.
 //!
 //! `REEVE_MVCC_OPERATIONS` and `REEVE_MVCC_SEED` set how many and which.
 
@@ -12,14 +14,15 @@ mod faults;
 mod generate;
 mod member;
 mod model;
+mod paged;
 mod random;
 
 use generate::Generator;
-use member::{Member, Treatment};
+use member::{Member, Place, Treatment};
 use model::{Model, Pairs, Reply, lies_in};
 
 use crate::btree::TreeId;
-use crate::command::{Body, Encoder, Header, Interval};
+use crate::command::{Body, Encoder, Header, Interval, RangeRequest};
 use crate::mvcc::{Answer, ChangeKind, Event, WatchScan};
 
 /// Operations unless told otherwise: a debug build is to be done in seconds.
@@ -41,6 +44,7 @@ struct Driver {
     /// Carries out the same, but nobody waits there, and its compaction lags behind.
     follower: Member,
     compactions_one_in: u64,
+    reopen_every: u64,
 }
 
 impl Driver {
@@ -56,6 +60,10 @@ impl Driver {
             member: Member::new(seed ^ 0xaaaa, treatment),
             follower: Member::new(seed ^ 0x5555, lagging),
             compactions_one_in,
+            reopen_every: match treatment.place {
+                Place::Memory => 4096,
+                Place::File { .. } => 1024,
+            },
         }
     }
 
@@ -70,7 +78,7 @@ impl Driver {
                 4 => self.lease_keys(),
                 _ => {}
             }
-            if operation % 4096 == 4095 {
+            if operation % self.reopen_every == self.reopen_every - 1 {
                 self.member.reopen();
                 self.follower.reopen();
                 self.every_revision();
@@ -112,19 +120,24 @@ impl Driver {
     fn events_since(&mut self, before: usize) {
         let happened = &self.model.history[before..];
         assert_eq!(self.member.events.len(), happened.len());
-        let reader = self.member.store.reader();
-        let state = self.member.state();
         for (event, happened) in self.member.events.iter().zip(happened) {
-            let previous = member::previous_pair(&reader.view(), &state, &event);
+            let previous = self.member.previous_pair(&event);
             check_event(&self.model, &event, happened, previous);
         }
     }
 
+    /// A read at one retained revision, and often before it one at any other.
     fn range(&mut self) {
         let mut request = self.generator.range(&self.model);
-        if request.revision > 0 && self.generator.random.one_in(2) {
+        let retained = self.model.compacted.max(1)..=self.model.revision;
+        if !retained.contains(&request.revision) {
+            self.read(request);
             request.revision = self.generator.retained(&self.model);
         }
+        self.read(request);
+    }
+
+    fn read(&mut self, request: RangeRequest<'_>) {
         let expected = self.model.range(&request);
         assert_eq!(self.member.range(request), expected, "{request:?}");
     }
@@ -257,42 +270,86 @@ fn check_event(
 
 fn drive(seed: u64, operations: u64, keys: usize, compactions: u64, treatment: Treatment) {
     println!("REEVE_MVCC_SEED={seed} REEVE_MVCC_OPERATIONS={operations} keys {keys} {treatment:?}");
-    Driver::new(seed, keys, compactions, treatment).run(operations);
+    let mut driver = Driver::new(seed, keys, compactions, treatment);
+    driver.run(operations);
+    let checkpoints = driver.member.checkpoints() + driver.follower.checkpoints();
+    match treatment.place {
+        Place::Memory => assert_eq!(checkpoints, 0),
+        Place::File {
+            checkpoint_one_in, ..
+        } => assert!(
+            checkpoints > operations / checkpoint_one_in / 4,
+            "{checkpoints} checkpoints"
+        ),
+    }
 }
 
 fn seed() -> u64 {
     from_environment("REEVE_MVCC_SEED", 20_260_801)
 }
 
+/// A part of all operations, in percent. The parts take about the same time on two cores.
+fn operations(percent: u64) -> u64 {
+    from_environment("REEVE_MVCC_OPERATIONS", OPERATIONS) * percent / 100
+}
+
 #[test]
 fn many_keys_in_large_slices() {
-    let operations = from_environment("REEVE_MVCC_OPERATIONS", OPERATIONS);
     let treatment = Treatment {
         faults_one_in: 0,
         budget: 1000,
         compaction_one_in: 2,
+        place: Place::Memory,
     };
-    drive(seed(), operations / 2, 150, 150, treatment);
+    drive(seed(), operations(40), 150, 150, treatment);
 }
 
 #[test]
 fn few_keys_with_long_histories() {
-    let operations = from_environment("REEVE_MVCC_OPERATIONS", OPERATIONS);
     let treatment = Treatment {
         faults_one_in: 100,
         budget: 50,
         compaction_one_in: 4,
+        place: Place::Memory,
     };
-    drive(seed() + 1, operations / 4, 8, 400, treatment);
+    drive(seed() + 1, operations(15), 8, 400, treatment);
 }
 
 #[test]
 fn constant_faults_in_the_smallest_slices() {
-    let operations = from_environment("REEVE_MVCC_OPERATIONS", OPERATIONS);
     let treatment = Treatment {
         faults_one_in: 3,
         budget: 3,
         compaction_one_in: 3,
+        place: Place::Memory,
     };
-    drive(seed() + 2, operations / 4, 60, 100, treatment);
+    drive(seed() + 2, operations(10), 60, 100, treatment);
+}
+
+#[test]
+fn pages_that_come_in_and_go_out() {
+    let treatment = Treatment {
+        faults_one_in: 0,
+        budget: 200,
+        compaction_one_in: 2,
+        place: Place::File {
+            cache_pages: 48,
+            checkpoint_one_in: 20,
+        },
+    };
+    drive(seed() + 3, operations(20), 400, 200, treatment);
+}
+
+#[test]
+fn constant_checkpoints_in_small_slices() {
+    let treatment = Treatment {
+        faults_one_in: 40,
+        budget: 6,
+        compaction_one_in: 3,
+        place: Place::File {
+            cache_pages: 24,
+            checkpoint_one_in: 3,
+        },
+    };
+    drive(seed() + 4, operations(15), 100, 150, treatment);
 }
