@@ -40,17 +40,25 @@ pub struct CheckpointOptions {
     pub sync_bytes: u64,
 }
 
-impl Default for CheckpointOptions {
-    fn default() -> Self {
+impl CheckpointOptions {
+    /// Options that follow from the number of bytes of changed pages after which a checkpoint begins.
+    #[must_use]
+    pub fn for_dirty_bytes(dirty_bytes: u64) -> Self {
         CheckpointOptions {
-            dirty_bytes: 96 << 20,
-            log_bytes: 192 << 20,
+            dirty_bytes,
+            log_bytes: dirty_bytes * 2,
             entries: 10_000,
             quiet_ms: 1000,
-            dirty_limit: 256 << 20,
+            dirty_limit: dirty_bytes * 3,
             slice_bytes: 64 << 10,
             sync_bytes: 8 << 20,
         }
+    }
+}
+
+impl Default for CheckpointOptions {
+    fn default() -> Self {
+        CheckpointOptions::for_dirty_bytes(96 << 20)
     }
 }
 

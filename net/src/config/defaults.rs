@@ -63,6 +63,8 @@ pub struct Config {
     pub log_format: Format,
     /// Number of reactors; zero for one per core that the process may use.
     pub reactors: usize,
+    /// Bytes of changed pages after which a checkpoint begins.
+    pub checkpoint_bytes: u64,
     /// Names of the flags that were given, by flag, environment or file.
     pub given: BTreeSet<&'static str>,
 }
@@ -112,6 +114,7 @@ impl Default for Config {
             log_level: Level::Info,
             log_format: Format::Json,
             reactors: 0,
+            checkpoint_bytes: 96 << 20,
             given: BTreeSet::new(),
         }
     }

@@ -228,6 +228,7 @@ const FEATURES: &[Flag] = &[
 #[rustfmt::skip]
 const REEVE: &[Flag] = &[
     Flag::new("reactors", "0", text!(reactors, number), "Number of reactors (threads); 0 for one per core that the process may use."),
+    Flag::new("checkpoint-bytes", "100663296", text!(checkpoint_bytes, number), "Bytes of changed pages in memory after which a checkpoint begins; up to three times as many are kept."),
 ];
 
 const fn later(name: &'static str, default: &'static str) -> Flag {

@@ -67,6 +67,12 @@ pub(super) fn check(config: &Config, notices: &mut Vec<Notice>) -> Result<(), St
             config.reactors
         ));
     }
+    if !(1 << 20..=1 << 34).contains(&config.checkpoint_bytes) {
+        return Err(format!(
+            "--checkpoint-bytes {} must lie between 1048576 (1 MiB) and 17179869184 (16 GiB)",
+            config.checkpoint_bytes
+        ));
+    }
     if config.name == DEFAULT_NAME {
         let message = "it isn't recommended to use default name, please set a value for --name. Note that etcd might run into issue when multiple members have the same default name";
         notices.push(notice(

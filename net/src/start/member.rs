@@ -240,7 +240,7 @@ impl Member {
             incarnation: random(),
             checkpoints: CheckpointOptions {
                 entries: config.snapshot_count,
-                ..CheckpointOptions::default()
+                ..CheckpointOptions::for_dirty_bytes(config.checkpoint_bytes)
             },
         }
     }

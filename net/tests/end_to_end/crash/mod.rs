@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::support::grpc::Client;
+use crate::support::programs::only_for_reeve;
 use crate::support::random::Random;
 use crate::support::server::{Launch, Server};
 use crate::support::{notice, run, setting, turn};
@@ -25,9 +26,25 @@ const WRITERS: u64 = 32;
 #[test]
 fn kill_9_loses_nothing() {
     let _turn = turn::alone();
-    let rounds = setting("REEVE_CRASH_ROUNDS", 50);
+    survive(Launch::under_test(), setting("REEVE_CRASH_ROUNDS", 50));
+}
+
+/// With bounds so small that the server is in the middle of a checkpoint most of the time.
+#[test]
+fn kill_9_in_the_middle_of_checkpoints_loses_nothing() {
+    let _turn = turn::alone();
+    if only_for_reeve("kill_9_in_the_middle_of_checkpoints_loses_nothing") {
+        let rounds = setting("REEVE_CRASH_ROUNDS", 50) / 2;
+        survive(
+            Launch::under_test().argument("--checkpoint-bytes=1048576"),
+            rounds,
+        );
+    }
+}
+
+fn survive(launch: Launch, rounds: u64) {
     let mut random = Random::announced("crash");
-    let mut server = Launch::under_test().start();
+    let mut server = launch.start();
     let mut store = Store::default();
     for round in 0..rounds {
         let written = run(write_until_killed(&mut server, round, &mut random));
