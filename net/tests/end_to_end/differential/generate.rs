@@ -1,5 +1,7 @@
 //! Makes random requests: mostly sensible, over few keys so that they meet, with a share of wrong ones.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use reeve_api::etcdserverpb::compare::TargetUnion;
 use reeve_api::etcdserverpb::request_op::Request;
@@ -19,6 +21,7 @@ pub struct Generator {
     /// The store's revision.
     pub revision: i64,
     compacted: i64,
+    compactions: BTreeSet<i64>,
     leases: Vec<i64>,
 }
 
@@ -28,6 +31,7 @@ impl Generator {
             random: Random::new(seed),
             revision: 1,
             compacted: 0,
+            compactions: BTreeSet::new(),
             leases: Vec::new(),
         }
     }
@@ -41,7 +45,7 @@ impl Generator {
             650..860 => {
                 let mut transaction = self.transaction(2);
                 if deletes_without_end(&transaction) {
-                    keep_nothing(&mut transaction);
+                    put_nothing(&mut transaction);
                 }
                 Call::Txn(transaction)
             }
@@ -70,6 +74,7 @@ impl Generator {
             (_, Reply::Txn(response)) => &response.header,
             (Call::Compact(request), Reply::Compact(response)) => {
                 self.compacted = request.revision;
+                self.compactions.insert(request.revision);
                 &response.header
             }
             (Call::Grant(_), Reply::Grant(response)) => {
@@ -303,13 +308,20 @@ impl Generator {
     }
 
     fn hash(&mut self) -> Call {
+        let oldest = self.compacted + 1;
         let revision = match self.random.below(10) {
             0 => self.revision + 1,
             1 => self.compacted - 1,
-            _ => self.random.between(self.compacted + 1, self.revision),
+            _ if oldest <= self.revision => self.random.between(oldest, self.revision),
+            _ => 0,
         };
-        // etcd answers the hash at the compacted revision from before the compaction, until it restarts.
-        if self.compacted == self.revision {
+        let hashed = if revision == 0 {
+            self.revision
+        } else {
+            revision
+        };
+        // etcd keeps the hashes at its last compactions, taken before them, until it restarts.
+        if self.compactions.contains(&hashed) {
             return Call::Leases;
         }
         Call::HashKv(HashKvRequest { revision })
@@ -370,8 +382,9 @@ impl Generator {
     }
 }
 
-/// etcd does not notice that a put of a transaction lies within a delete of it when that has no end. If the put keeps the
-/// value or the lease of a key that is gone by then, etcd panics, and again at each start.
+/// etcd does not notice that a put of a transaction lies within a delete of it when that has no end. It then panics if the
+/// put keeps the value or the lease of a key that is gone by then, again at each start; and its index takes a key that is
+/// deleted and put in one revision for deleted there, so that a compaction at that revision drops the pair.
 fn deletes_without_end(transaction: &TxnRequest) -> bool {
     let both = || transaction.success.iter().chain(&transaction.failure);
     both().any(|operation| match &operation.request {
@@ -381,17 +394,14 @@ fn deletes_without_end(transaction: &TxnRequest) -> bool {
     })
 }
 
-/// Lets no put keep a value or a lease.
-fn keep_nothing(transaction: &mut TxnRequest) {
-    let both = transaction.success.iter_mut();
-    for operation in both.chain(&mut transaction.failure) {
-        match &mut operation.request {
-            Some(Request::RequestPut(put)) => {
-                put.ignore_value = false;
-                put.ignore_lease = false;
+/// Takes the puts out.
+fn put_nothing(transaction: &mut TxnRequest) {
+    for branch in [&mut transaction.success, &mut transaction.failure] {
+        branch.retain(|operation| !matches!(operation.request, Some(Request::RequestPut(_))));
+        for operation in branch {
+            if let Some(Request::RequestTxn(inner)) = &mut operation.request {
+                put_nothing(inner);
             }
-            Some(Request::RequestTxn(inner)) => keep_nothing(inner),
-            _ => {}
         }
     }
 }

@@ -144,7 +144,6 @@ impl Pair {
 }
 
 #[test]
-#[ignore = "known to fail for some seeds: run it by name"]
 fn differential() {
     let _turn = turn::shared();
     let Some(oracle) = Oracle::find("differential") else {

@@ -249,12 +249,16 @@ impl Server {
         refusal
     }
 
-    /// What it has printed so far, for messages: all but the log lines of normal work.
-    pub fn printed(&self) -> String {
+    /// What it has printed so far, for messages: all but the log lines of normal work, and how it ended if it has.
+    pub fn printed(&mut self) -> String {
         let lines = self.stdout.so_far().into_iter().chain(self.stderr.so_far());
-        lines
+        let mut text: String = lines
             .filter(|line| !line.contains(r#""level":"info""#))
-            .collect()
+            .collect();
+        if let Ok(Some(status)) = self.child.try_wait() {
+            text.push_str(&format!("The server has ended: {status}\n"));
+        }
+        text
     }
 
     pub fn pid(&self) -> u32 {
