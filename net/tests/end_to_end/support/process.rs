@@ -5,12 +5,12 @@ use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Resident memory in bytes now.
+/// Resident memory in bytes now, without that of mapped files, which the kernel takes back when it needs it.
 pub fn resident_bytes(pid: u32) -> u64 {
-    status_kilobytes(pid, "VmRSS:") * 1024
+    status_kilobytes(pid, "RssAnon:") * 1024
 }
 
-/// The highest resident memory in bytes since the start.
+/// The highest resident memory in bytes since the start, mapped files included.
 pub fn peak_resident_bytes(pid: u32) -> u64 {
     status_kilobytes(pid, "VmHWM:") * 1024
 }
