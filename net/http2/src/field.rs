@@ -100,7 +100,9 @@ impl fmt::Debug for Field {
 }
 
 fn classify(name: &[u8], value: &[u8]) -> FieldKind {
-    if value.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n')) {
+    // RFC 9113 forbids NUL, CR and LF, Go every control character but the tab.
+    let control = |byte: &u8| matches!(byte, 0..=8 | b'\n'..=0x1f | 0x7f);
+    if value.iter().any(control) {
         return FieldKind::Malformed;
     }
     match name {

@@ -1,7 +1,6 @@
-//! What gRPC adds to HTTP/2: message prefixes, timeouts and status texts.
+//! What gRPC adds to HTTP/2: message prefixes and status texts.
 
 use bytes::{Bytes, BytesMut};
-use std::time::Duration;
 
 /// Length of the prefix before each message: a compression flag and the length.
 pub const PREFIX_BYTES: usize = 5;
@@ -171,53 +170,6 @@ fn check_prefix(prefix: [u8; PREFIX_BYTES], limit: usize) -> Result<u32, Message
         1 => Err(MessageError::Compressed),
         other => Err(MessageError::BadFlag(other)),
     }
-}
-
-/// Why a `grpc-timeout` cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TimeoutError {
-    /// No digit, or no unit.
-    #[error("timeout string is too short")]
-    TooShort,
-    /// More than 8 digits.
-    #[error("timeout string is too long")]
-    TooLong,
-    /// A unit other than H, M, S, m, u, n.
-    #[error("timeout unit is not recognized")]
-    BadUnit,
-    /// Something else than digits before the unit.
-    #[error("timeout is not a number")]
-    BadNumber,
-}
-
-/// Reads a `grpc-timeout`: up to 8 digits and a unit. More than 292 years are cut to that, as grpc-go does.
-///
-/// # Errors
-/// It is not of that form.
-pub fn parse_timeout(value: &[u8]) -> Result<Duration, TimeoutError> {
-    let Some((&unit, digits)) = value.split_last().filter(|(_, digits)| !digits.is_empty()) else {
-        return Err(TimeoutError::TooShort);
-    };
-    if digits.len() > 8 {
-        return Err(TimeoutError::TooLong);
-    }
-    let nanoseconds: u64 = match unit {
-        b'H' => 3_600_000_000_000,
-        b'M' => 60_000_000_000,
-        b'S' => 1_000_000_000,
-        b'm' => 1_000_000,
-        b'u' => 1_000,
-        b'n' => 1,
-        _ => return Err(TimeoutError::BadUnit),
-    };
-    let mut amount = 0_u64;
-    for digit in digits {
-        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10);
-        amount = amount * 10 + u64::from(digit.ok_or(TimeoutError::BadNumber)?);
-    }
-    Ok(Duration::from_nanos(
-        amount.saturating_mul(nanoseconds).min(i64::MAX as u64),
-    ))
 }
 
 /// Appends `message` as a `grpc-message` value: all but printable ASCII, and `%`, become `%XX`.

@@ -82,33 +82,6 @@ fn bad_messages_are_refused() {
 }
 
 #[test]
-fn timeouts() {
-    for (text, expected) in [
-        ("1H", Duration::from_secs(3_600)),
-        ("2M", Duration::from_secs(120)),
-        ("3S", Duration::from_secs(3)),
-        ("4m", Duration::from_millis(4)),
-        ("5u", Duration::from_micros(5)),
-        ("99999999n", Duration::from_nanos(99_999_999)),
-        ("0S", Duration::ZERO),
-        ("99999999H", Duration::from_nanos(i64::MAX as u64)),
-    ] {
-        assert_eq!(parse_timeout(text.as_bytes()), Ok(expected), "{text}");
-    }
-    for (text, expected) in [
-        ("", TimeoutError::TooShort),
-        ("S", TimeoutError::TooShort),
-        ("123456789S", TimeoutError::TooLong),
-        ("12", TimeoutError::BadUnit),
-        ("12s", TimeoutError::BadUnit),
-        ("1.5S", TimeoutError::BadNumber),
-        ("-1S", TimeoutError::BadNumber),
-    ] {
-        assert_eq!(parse_timeout(text.as_bytes()), Err(expected), "{text}");
-    }
-}
-
-#[test]
 fn status_texts_are_percent_encoded() {
     let mut encoded = b"x".to_vec();
     percent_encode("etcdserver: 100 % \"größe\"\n~", &mut encoded);

@@ -83,11 +83,12 @@ pub const SETTINGS_FRAMES: Rate = Rate {
     reason: "too_many_settings",
 };
 
-/// Streams that the client resets (rapid reset, CVE-2023-44487). A stream that ends well earns one back, so a client may
-/// cancel as many calls as it completes.
+/// Streams that the client resets before they have had any answer (rapid reset, CVE-2023-44487). A stream that ends well
+/// earns one back, so a client may cancel as many calls as it completes; the burst is for one that gives up everything it
+/// has under way at once, at a server that is late.
 pub const PEER_RESETS: Rate = Rate {
-    burst: 1_000,
-    per_second: 100,
+    burst: 10_000,
+    per_second: 1_000,
     reason: "too_many_resets",
 };
 

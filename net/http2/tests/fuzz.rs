@@ -2,8 +2,8 @@
 //! no more memory than four times the input and 64 KiB.
 //!
 //! The driver mutates exchanges that follow the rules: flipped bytes, cut, repeated and swapped frames, headers of one
-//! frame on the payload of another. `REEVE_FUZZ_RUNS` sets the number of runs, `REEVE_FUZZ_SEED` the first seed; a failure
-//! names its seed.
+//! frame on the payload of another. Runs for `REEVE_FUZZ_SECONDS` (1 unless set) from `REEVE_FUZZ_SEED`; a failure names
+//! its seed.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod random;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use peak_alloc::PeakAlloc;
 use random::Random;
 use reeve_http2::{Config, Connection, ErrorCode, Event, StreamHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::*;
 
 #[global_allocator]
@@ -285,21 +285,18 @@ fn mutate(random: &mut Random, frames: &mut [Vec<u8>]) {
     }
 }
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(default)
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
 }
 
 #[test]
 fn arbitrary_bytes() {
-    let (first, runs) = (
-        number("REEVE_FUZZ_SEED", 1),
-        number("REEVE_FUZZ_RUNS", 20_000),
-    );
-    let (mut whole, mut total) = (0, 0);
-    for seed in first..first + runs {
+    let seconds = Duration::from_secs(number("REEVE_FUZZ_SECONDS", 1));
+    let first = number("REEVE_FUZZ_SEED", 1);
+    let (mut runs, mut whole, mut total) = (0, 0, 0);
+    let begin = Instant::now();
+    while begin.elapsed() < seconds {
+        let seed = first + runs;
         let mut random = Random::new(seed);
         let mut frames = frames(&mut random);
         mutate(&mut random, &mut frames);
@@ -311,11 +308,13 @@ fn arbitrary_bytes() {
         input.extend(frames.concat());
         let came = std::panic::catch_unwind(|| drive(&input, seed));
         let Ok(came) = came else {
-            panic!("seed {seed} fails")
+            panic!("REEVE_FUZZ_SEED={seed} fails")
         };
+        runs += 1;
         whole += u64::from(came == input.len());
         total += input.len();
     }
+    println!("{runs} runs from REEVE_FUZZ_SEED={first}, {whole} of them to the end");
     assert!(
         whole * 10 > runs,
         "the driver must come past the first frames: {whole} of {runs}"

@@ -428,6 +428,8 @@ fn malformed_requests_are_reset() {
         ("line feed in a value", with(&[("token", "a\nb")])),
         ("carriage return in a value", with(&[("token", "a\rb")])),
         ("NUL in a value", with(&[("token", "a\0b")])),
+        ("escape in a value", with(&[("token", "a\x1bb")])),
+        ("DEL in a value", with(&[("token", "a\x7f")])),
         ("connection", with(&[("connection", "close")])),
         ("keep-alive", with(&[("keep-alive", "1")])),
         ("proxy-connection", with(&[("proxy-connection", "1")])),
@@ -486,6 +488,7 @@ fn unusual_but_valid_requests_pass() {
         with(&[("content-length", "0"), ("content-length", "0")]),
         with(&[("token", " leading and trailing space ")]),
         with(&[("x-empty", "")]),
+        with(&[("x-any", "tab\tand größe")]),
         vec![(":method", "OPTIONS"), (":scheme", "https"), (":path", "*")],
         vec![(":path", "/x"), (":method", "PATCH"), (":scheme", "")],
     ] {

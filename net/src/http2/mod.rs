@@ -18,6 +18,6 @@ pub(crate) use serve::{FlushQueue, serve};
 #[cfg(test)]
 mod calls_test;
 #[cfg(test)]
-mod random_test;
+mod fuzz_test;
 #[cfg(test)]
 mod test_host;

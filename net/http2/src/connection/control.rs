@@ -116,14 +116,22 @@ impl Connection {
         let Some(stream) = self.open_or_ended(frame.stream)? else {
             return self.spend_control();
         };
-        self.guard
-            .peer_resets
-            .take(self.now)
-            .map_err(Goodbye::calm)?;
+        // A stream that has had an answer was no mere trick to cause work.
+        if !self.has_answer(stream) {
+            self.guard
+                .peer_resets
+                .take(self.now)
+                .map_err(Goodbye::calm)?;
+        }
         self.retire(stream, Ending::PeerReset);
         let code = ErrorCode(u32::from_be_bytes([a, b, c, d]));
         events.push(Event::Reset { stream, code });
         Ok(())
+    }
+
+    fn has_answer(&self, stream: StreamHandle) -> bool {
+        let open = self.streams.get(stream);
+        open.is_some_and(|stream| stream.headers_sent)
     }
 
     pub(super) fn priority(

@@ -150,7 +150,8 @@ impl Connection {
                 own_bytes,
             } => (head, timeout, own_bytes),
             Block::Malformed => return self.reject(id, ErrorCode::PROTOCOL_ERROR),
-            Block::TooLarge => return self.reject(id, ErrorCode::ENHANCE_YOUR_CALM),
+            // The code that grpc-go gives.
+            Block::TooLarge => return self.reject(id, ErrorCode::FRAME_SIZE_ERROR),
         };
         let bodiless = end_stream && head.content_length().is_some_and(|length| length > 0);
         if opening.self_dependent || bodiless {

@@ -73,4 +73,16 @@ impl Oracle {
     pub fn etcdctl(&self) -> PathBuf {
         self.folder.join("etcdctl")
     }
+
+    /// The program that checks servers by the rules of HTTP/2, if this oracle was built with it.
+    pub fn h2spec(&self) -> Option<PathBuf> {
+        let program = self.folder.join("h2spec");
+        if program.is_file() {
+            return Some(program);
+        }
+        let text = "no h2spec; perf/etcd/build makes it (needs Go)";
+        assert!(std::env::var("REEVE_REQUIRE_ORACLE").is_err(), "{text}");
+        notice(text);
+        None
+    }
 }

@@ -4,7 +4,7 @@ use super::test_host::*;
 use crate::grpc::{CallId, Status};
 use bytes::Bytes;
 use reeve_http2::{grpc::prefix, limits::OUTPUT_LIMIT_BYTES};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// xorshift64*: any generator will do, as long as its seed names the run.
 struct Random(u64);
@@ -108,18 +108,29 @@ fn run_random_frames(seed: u64) -> usize {
     calls.len()
 }
 
-/// The books are right after any frames. `REEVE_FUZZ_SEED` names the first seed; a failing one is printed.
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
+}
+
+/// The books are right after any frames. Runs for `REEVE_FUZZ_SECONDS` (1 unless set) from `REEVE_FUZZ_SEED`; a failure
+/// names its seed.
 #[test]
-fn random_frames_leave_nothing_behind() {
-    let first = std::env::var("REEVE_FUZZ_SEED").ok();
-    let first = first.and_then(|text| text.parse().ok()).unwrap_or(1_u64);
-    let mut served = 0;
-    for seed in first..first + 2_000 {
-        let run = std::panic::catch_unwind(|| run_random_frames(seed));
-        let Ok(calls) = run else {
-            panic!("failing seed: {seed}")
+fn fuzz_calls() {
+    let seconds = Duration::from_secs(number("REEVE_FUZZ_SECONDS", 1));
+    let first = number("REEVE_FUZZ_SEED", 1);
+    let (mut runs, mut served) = (0, 0);
+    let begin = Instant::now();
+    while begin.elapsed() < seconds {
+        let seed = first + runs;
+        let Ok(calls) = std::panic::catch_unwind(|| run_random_frames(seed)) else {
+            panic!("REEVE_FUZZ_SEED={seed} fails")
         };
-        served += calls;
+        runs += 1;
+        served += calls as u64;
     }
-    assert!(served > 4_000, "the frames lead to few calls: {served}");
+    println!("{runs} runs from REEVE_FUZZ_SEED={first}, {served} calls");
+    assert!(
+        served > 2 * runs,
+        "the frames lead to few calls: {served} in {runs} runs"
+    );
 }
