@@ -14,6 +14,7 @@ use crate::sequencer::Gate;
 use bytes::Bytes;
 use reeve_api::etcdserverpb::{self as pb, ResponseHeader};
 use reeve_engine::mvcc::{Event, Events, State};
+use reeve_engine::pages::Stop;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -131,33 +132,27 @@ impl Hub {
     }
 
     /// Creates a watcher and tells the client. `start` is the first revision wanted; 0 for what comes from now on.
+    ///
+    /// # Errors
+    /// Pages are needed to know where the store stands; nothing has been done.
     pub(super) fn create(
         &self,
         stream: u64,
         id: i64,
         options: WatchOptions,
         start: i64,
-    ) -> Creation {
+    ) -> Result<Creation, Stop> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
+        let open = state.streams.get(&stream);
+        if open.is_none_or(|open| id != 0 && open.watchers.contains_key(&id)) {
+            return Ok(Creation::DuplicateId);
+        }
+        let current = self.count_in(state)?;
         let Some(open) = state.streams.get_mut(&stream) else {
-            return Creation::DuplicateId;
+            unreachable!("it was there just now");
         };
-        if id != 0 && open.watchers.contains_key(&id) {
-            return Creation::DuplicateId;
-        }
         let id = if id == 0 { free_id(open) } else { id };
-        let first = state.watchers.is_empty();
-        self.gate.events.add_watcher();
-        if first {
-            // In this order no batch can be missed: see EventRing.
-            state.cursor = self.gate.events.next();
-            state.revision = self.current_revision().unwrap_or(state.revision);
-        }
-        let current = self
-            .current_revision()
-            .unwrap_or(state.revision)
-            .max(state.revision);
         let next_revision = if start <= 0 { current + 1 } else { start };
         let live = next_revision > state.revision;
         let number = state.next_watcher;
@@ -189,7 +184,24 @@ impl Hub {
                 told: Instant::now(),
             },
         );
-        Creation::Created(id)
+        Ok(Creation::Created(id))
+    }
+
+    /// Has the ring keep events for one more watcher, and answers the revision after which it begins if it begins now.
+    fn count_in(&self, state: &mut HubState) -> Result<i64, Stop> {
+        let begins = state.watchers.is_empty();
+        self.gate.events.add_watcher();
+        if begins {
+            // In this order no batch can be missed: see EventRing.
+            state.cursor = self.gate.events.next();
+        }
+        let current = self
+            .current_revision()
+            .inspect_err(|_| self.gate.events.remove_watcher())?;
+        if begins {
+            state.revision = current;
+        }
+        Ok(current.max(state.revision))
     }
 
     /// Ends a watcher and tells the client, if it exists.
@@ -248,9 +260,9 @@ impl Hub {
         }
     }
 
-    fn current_revision(&self) -> Option<i64> {
+    fn current_revision(&self) -> Result<i64, Stop> {
         let view = self.gate.reader().view();
-        State::load(&view).ok().map(|state| state.revision)
+        State::load(&view).map(|state| state.revision)
     }
 
     /// Hands what is new in the ring to the live watchers. True if there may be more.
@@ -483,11 +495,11 @@ impl Hub {
     }
 
     /// The header for answers of the watch service.
-    pub(super) fn header(&self) -> ResponseHeader {
-        let revision = self
-            .current_revision()
-            .unwrap_or(self.state.borrow().revision);
-        self.gate.header(revision)
+    ///
+    /// # Errors
+    /// Pages are needed to know where the store stands.
+    pub(super) fn header(&self) -> Result<ResponseHeader, Stop> {
+        Ok(self.gate.header(self.current_revision()?))
     }
 }
 
@@ -541,3 +553,7 @@ fn send(sink: &ResponseSink, response: &pb::WatchResponse) {
     // A client that has gone is noticed where its stream is served.
     let _ = sink.push(Bytes::from(prost::Message::encode_to_vec(response)));
 }
+
+#[cfg(test)]
+#[path = "hub_test.rs"]
+mod hub_test;

@@ -18,6 +18,7 @@ use prost::Message;
 use reeve_api::etcdserverpb::{
     self as pb, watch_create_request::FilterType, watch_methods, watch_request::RequestUnion,
 };
+use reeve_engine::pages::Stop;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -83,7 +84,11 @@ async fn serve(
             .await
             .map_err(|_| super::errors::watch_canceled())?;
         match decode::<pb::WatchRequest>(message)?.request_union {
-            Some(RequestUnion::CreateRequest(request)) => create(&stream, &sink, request),
+            Some(RequestUnion::CreateRequest(request)) => {
+                while let Err(stop) = create(&stream, &sink, &request) {
+                    stream.hub.gate().resolve(stop).await?;
+                }
+            }
             Some(RequestUnion::CancelRequest(request)) => {
                 stream.hub.cancel(stream.number, request.watch_id)
             }
@@ -101,10 +106,14 @@ async fn serve(
     std::future::pending().await
 }
 
-fn create(stream: &OpenStream, sink: &ResponseSink, request: pb::WatchCreateRequest) {
+fn create(
+    stream: &OpenStream,
+    sink: &ResponseSink,
+    request: &pb::WatchCreateRequest,
+) -> Result<(), Stop> {
     let refuse = |reason: &str| {
         let response = pb::WatchResponse {
-            header: Some(stream.hub.header()),
+            header: Some(stream.hub.header()?),
             watch_id: -1,
             created: true,
             canceled: true,
@@ -113,10 +122,11 @@ fn create(stream: &OpenStream, sink: &ResponseSink, request: pb::WatchCreateRequ
         };
         // A client that has gone is noticed by the caller.
         let _ = sink.push(Bytes::from(response.encode_to_vec()));
+        Ok(())
     };
     let has = |filter: FilterType| request.filters.contains(&(filter as i32));
     let (no_put, no_delete) = (has(FilterType::Noput), has(FilterType::Nodelete));
-    let Some(watched) = Watched::new(request.key, request.range_end) else {
+    let Some(watched) = Watched::new(request.key.clone(), request.range_end.clone()) else {
         return refuse("mvcc: watcher range is empty");
     };
     if request.start_revision < 0 {
@@ -135,8 +145,9 @@ fn create(stream: &OpenStream, sink: &ResponseSink, request: pb::WatchCreateRequ
         request.watch_id,
         options,
         request.start_revision,
-    );
+    )?;
     if created == Creation::DuplicateId {
-        refuse("mvcc: duplicate watch ID provided on the WatchStream");
+        refuse("mvcc: duplicate watch ID provided on the WatchStream")?;
     }
+    Ok(())
 }
