@@ -20,6 +20,15 @@ pub struct Answered {
     pub outcome: Result<Applied, Refusal>,
 }
 
+/// How much is applied before others have their turn.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    /// Records that are looked at or changed.
+    pub(crate) budget: Budget,
+    /// Entries that begin.
+    pub(crate) entries: usize,
+}
+
 /// Why applying has paused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Pause {
@@ -84,16 +93,22 @@ impl Pipeline {
         self.current.is_some()
     }
 
-    /// Applies entries until the budget is spent. `configuration` is called with each change of the members.
+    /// Applies entries until a limit is reached. `configuration` is called with each change of the members.
     pub(crate) fn run(
         &mut self,
         store: &mut Store,
-        budget: &mut Budget,
+        limits: &mut Limits,
         events: &mut Events,
         mut configuration: impl FnMut(&Entry),
     ) -> Result<Pause, NodeError> {
         loop {
             if self.current.is_none() {
+                let is_spent = limits.entries == 0 || limits.budget.left() == 0;
+                if is_spent && !self.entries.is_empty() {
+                    // What is finished is published and answered before the next one begins.
+                    return Ok(Pause::Budget);
+                }
+                limits.entries = limits.entries.saturating_sub(1);
                 let Some(entry) = self.entries.pop_front() else {
                     return Ok(Pause::Idle);
                 };
@@ -114,10 +129,10 @@ impl Pipeline {
                 }
                 continue;
             }
-            if !budget.take() {
+            if !limits.budget.take() {
                 return Ok(Pause::Budget);
             }
-            if let Some(pause) = self.step(store, budget, events)? {
+            if let Some(pause) = self.step(store, &mut limits.budget, events)? {
                 return Ok(pause);
             }
         }

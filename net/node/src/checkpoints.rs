@@ -18,6 +18,10 @@ const TOKEN_JOB: u64 = OWNER << 56 | 1;
 /// Allocation of room.
 const TOKEN_ROOM: u64 = OWNER << 56 | 2;
 
+/// With no room for a further segment of the log, a checkpoint comes after this part of what is written else: those that
+/// it makes superfluous become the next ones.
+const LOG_PARTS_WHEN_FULL: u64 = 16;
+
 /// Milliseconds after which a disk that was full is asked again.
 const RETRY_MS: u64 = 1000;
 
@@ -82,6 +86,8 @@ pub(crate) struct Checkpoints {
     room: Room,
     /// When the log is asked to try again to make its next segment.
     log_retry_ms: u64,
+    /// The last checkpoint to begin holds what the one before holds: no further one brings pages back.
+    is_repeated: bool,
     /// Blocks that the log had written when the last checkpoint began.
     blocks_at_last: u64,
     /// The last entry of the log, and since when it is the last.
@@ -96,6 +102,7 @@ impl Checkpoints {
             waits_for_disk: false,
             room: Room::Enough,
             log_retry_ms: 0,
+            is_repeated: false,
             blocks_at_last: 0,
             quiet_since: (0, 0),
         }
@@ -176,6 +183,24 @@ impl<D: Disk> Node<D> {
         self.store.dirty_bytes() >= self.options.checkpoints.dirty_limit
     }
 
+    /// Whether the disk is full and the room is used that is kept for what frees space. That copies pages, too, and what
+    /// it leaves comes back when two further checkpoints are complete: these must not wait until much has changed.
+    pub(crate) fn is_short_of_pages(&self) -> bool {
+        self.checkpoints.is_out_of_room() && self.store.is_short_of_space()
+    }
+
+    /// Whether a checkpoint is under way whose end brings pages back that are short.
+    pub(crate) fn is_regaining_pages(&self) -> bool {
+        self.is_short_of_pages()
+            && self.checkpoints.job.is_some()
+            && !self.pipeline.is_inside_entry()
+    }
+
+    /// Whether anything has changed since the last checkpoint began.
+    fn has_changed_since_checkpoint(&self) -> bool {
+        self.store.dirty_bytes() > 0 || self.entries_since_checkpoint() > 0
+    }
+
     /// Goes on with what has to reach the page file.
     pub(crate) fn write_out(&mut self, now_ms: u64, turn: &mut Turn) -> Result<(), NodeError> {
         if self.checkpoints.job.is_none() && self.is_checkpoint_due(now_ms) {
@@ -213,7 +238,12 @@ impl<D: Disk> Node<D> {
         }
         self.store.dirty_bytes() >= options.dirty_bytes
             || self.checkpoints.log_bytes(&self.wal) >= options.log_bytes
+            || (self.wal.space() == Space::Full
+                && self.checkpoints.log_bytes(&self.wal)
+                    >= options.log_bytes / LOG_PARTS_WHEN_FULL)
             || (is_quiet && self.entries_since_checkpoint() >= options.entries.max(1))
+            || (self.is_short_of_pages()
+                && (self.has_changed_since_checkpoint() || !self.checkpoints.is_repeated))
     }
 
     /// Begins a checkpoint; or, in the midst of an entry that changes more than memory should hold, writes its pages
@@ -231,6 +261,7 @@ impl<D: Disk> Node<D> {
             && !self.pipeline.is_dirty()
             && state.applied_index <= self.wal.durable_index();
         let applied = (state.applied_index, state.applied_term);
+        let is_repeated = !self.has_changed_since_checkpoint();
         let job = if is_whole {
             self.store.begin_checkpoint(applied, plan)
         } else if self.store.dirty_bytes() >= options.dirty_limit {
@@ -240,6 +271,7 @@ impl<D: Disk> Node<D> {
         };
         if is_whole && job.is_some() {
             self.checkpoints.blocks_at_last = self.wal.statistics().blocks;
+            self.checkpoints.is_repeated = is_repeated;
         }
         self.checkpoints.waits_for_disk = false;
         self.checkpoints.job = job;

@@ -54,6 +54,7 @@ impl<D: Disk> Node<D> {
             || self.pipeline.is_inside_entry()
             || self.pipeline.is_dirty()
             || self.is_behind_with_pages()
+            || self.is_regaining_pages()
         {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! The node: one turn of it takes what has arrived and gives out what has become of it.
 
-use crate::apply::{Answered, Pause, Pipeline};
+use crate::apply::{Answered, Limits, Pause, Pipeline};
 use crate::checkpoints::Checkpoints;
 use crate::housekeeping::Housekeeping;
 use crate::recovery::consensus_entry;
@@ -20,6 +20,10 @@ use reeve_raft::{LogReadPurpose, Output, ProposeError, Raft, Role};
 
 /// Records that one turn applies before others have their turn.
 const APPLY_BUDGET: u32 = 4096;
+
+/// Entries that one turn applies while pages are short: between two checkpoints they must not use up the room that is
+/// kept for what frees space.
+const ENTRIES_WHEN_SHORT: usize = 64;
 
 /// Revokes of leases that have run out, proposed in one pass (etcd's number).
 const EXPIRED_IN_A_PASS: usize = 500;
@@ -300,14 +304,20 @@ impl<D: Disk> Node<D> {
 
     /// Applies what is committed, publishes it, and gives out the answers.
     fn apply(&mut self, now_ms: u64, turn: &mut Turn) -> Result<(), NodeError> {
-        if !self.waits_for_pages && self.is_behind_with_pages() {
+        if !self.waits_for_pages && (self.is_behind_with_pages() || self.is_regaining_pages()) {
             // What is finished is answered; the rest follows when pages have been written.
             self.publish(turn)?;
         } else if !self.waits_for_pages {
-            let mut budget = Budget::new(APPLY_BUDGET);
+            let mut limits = Limits {
+                budget: Budget::new(APPLY_BUDGET),
+                entries: match self.is_short_of_pages() {
+                    true => ENTRIES_WHEN_SHORT,
+                    false => usize::MAX,
+                },
+            };
             let pause =
                 self.pipeline
-                    .run(&mut self.store, &mut budget, &mut self.events, |_| {
+                    .run(&mut self.store, &mut limits, &mut self.events, |_| {
                         // A single member: its own configuration does not change.
                     })?;
             match pause {

@@ -64,6 +64,10 @@ struct Member {
 
 impl Member {
     fn start(medium: &SimulatedMedium) -> Member {
+        Member::start_with(medium, options())
+    }
+
+    fn start_with(medium: &SimulatedMedium, options: NodeOptions) -> Member {
         let mut disk = medium.attach();
         let identity = Identity {
             cluster_id: 1,
@@ -80,7 +84,7 @@ impl Member {
             Stop::NeedPages(faults) => space.bring_in(&faults).map_err(NodeError::Damage),
             stop => Err(NodeError::from_stop(stop)),
         };
-        let started = Node::start(options(), disk, log, opened, &mut bring_in).unwrap();
+        let started = Node::start(options, disk, log, opened, &mut bring_in).unwrap();
         let turn = Turn::default();
         Member {
             node: started.node,

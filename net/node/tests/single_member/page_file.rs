@@ -1,8 +1,10 @@
 //! The page file under a node: checkpoints, the log that is cut behind them, page faults, room.
 
-use super::{Member, fresh};
+use super::{Member, fresh, options};
 use reeve_engine::command::{Body, Compact, DeleteRange, Put};
 use reeve_engine::disk::SimulatedMedium;
+use reeve_engine::mvcc::Applied;
+use reeve_node::CheckpointOptions;
 use std::collections::BTreeMap;
 
 /// What a client was told, key by key.
@@ -192,4 +194,70 @@ fn a_full_disk_is_told_and_deletes_go_on_until_there_is_room_again() {
     }
     assert!(!member.node.status().no_space, "the disk has room again");
     assert_eq!(member.put(b"after", b"1"), revision + 1);
+}
+
+/// What frees space copies pages first, and the pages that it leaves come back only with checkpoints. On a full disk these
+/// must not wait until as much has changed as a checkpoint is usually made for: the room is used up before.
+#[test]
+fn on_a_full_disk_small_deletes_do_not_use_up_the_room_for_good() {
+    let medium = fresh();
+    let mut large = options();
+    large.checkpoints = CheckpointOptions {
+        entries: 5000,
+        quiet_ms: 500,
+        log_bytes: 4 << 20,
+        ..CheckpointOptions::default()
+    };
+    let mut member = Member::start_with(&medium, large);
+    member.settle();
+    // Some eight keys fill a page.
+    let key = |number: u64| format!("{number:05} {}", "long".repeat(200)).into_bytes();
+    for number in 0..10_400 {
+        member.propose(&Body::Put(Put {
+            key: &key(number),
+            value: b"x",
+            ..Put::default()
+        }));
+        if number % 100 == 0 {
+            member.settle();
+        }
+    }
+    for _ in 0..10 {
+        member.now_ms += 100;
+        member.settle();
+    }
+    overwrite_until_full(&mut member, &medium);
+    member.turn.answers.clear();
+    for number in (0..10_400).step_by(8) {
+        let deleted = member.answer(&Body::DeleteRange(DeleteRange {
+            key: &key(number),
+            ..DeleteRange::default()
+        }));
+        assert!(matches!(deleted, Applied::DeleteRange { deleted: 1, .. }));
+        member.now_ms += 10;
+    }
+}
+
+/// The log needs room too: on a full disk it goes on in the segments that checkpoints make superfluous.
+#[test]
+fn on_a_full_disk_the_log_goes_on_in_its_own_room() {
+    let medium = fresh();
+    let mut large = options();
+    large.checkpoints = CheckpointOptions {
+        entries: u64::MAX,
+        log_bytes: 8 << 20,
+        ..CheckpointOptions::default()
+    };
+    let mut member = Member::start_with(&medium, large);
+    member.settle();
+    overwrite_until_full(&mut member, &medium);
+    member.turn.answers.clear();
+    let missing = vec![b'm'; 900];
+    for _ in 0..6000 {
+        member.answer(&Body::DeleteRange(DeleteRange {
+            key: &missing,
+            ..DeleteRange::default()
+        }));
+        member.now_ms += 10;
+    }
 }
