@@ -13,6 +13,9 @@ const CONNECTIONS: u64 = 3000;
 /// What a connection may cost the server (reliability goals, D16).
 const BYTES_EACH: u64 = 256 << 10;
 
+/// The longest that another client may wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
 /// How many connections this process may open.
 fn possible() -> u64 {
     let files = allow_many_files();
@@ -50,7 +53,7 @@ fn thousands_of_connections_that_call() {
         );
     });
     let seen = honest.finish();
-    assert!(seen.slowest < Duration::from_secs(5), "{seen:?}");
+    assert!(seen.slowest < LONGEST_WAIT, "{seen:?}");
     assert!(server.lives());
     server.assert_log_is_clean();
 }
@@ -70,17 +73,20 @@ fn thousands_of_connections_that_say_nothing() {
         connection.send(&PREFACE[..said]);
         mute.push(connection);
     }
-    std::thread::sleep(Duration::from_secs(1));
+    // Connections are accepted in their order: when a later one is served, all have been.
+    run(async {
+        let mut client = Client::connect(&server.endpoint()).await;
+        client.get(b"key").await.expect("a get");
+    });
     let grown = resident_bytes(server.pid()).saturating_sub(before);
     let seen = honest.finish();
     assert!(
         grown <= count * BYTES_EACH,
         "{count} connections cost {grown} bytes"
     );
-    assert!(seen.slowest < Duration::from_secs(5), "{seen:?}");
+    assert!(seen.slowest < LONGEST_WAIT, "{seen:?}");
     drop(mute);
     let again = Honest::start(server.endpoint());
-    std::thread::sleep(Duration::from_millis(300));
     again.finish();
     assert!(server.lives());
 }

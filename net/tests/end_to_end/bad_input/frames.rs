@@ -12,7 +12,7 @@ use crate::support::server::{Launch, Server};
 use crate::support::turn;
 
 /// How long the server may take to close a connection that has broken the rules.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+const CLOSE_PATIENCE: Duration = Duration::from_secs(30);
 /// How much the memory may grow over all attacks (reliability goals, D16).
 const MEMORY: u64 = 64 << 20;
 const RANGE: &str = "/etcdserverpb.KV/Range";
@@ -354,7 +354,7 @@ fn wrong_frames() {
         left_open.push(connection);
     }
     let seen = honest.finish();
-    if seen.slowest > Duration::from_secs(5) {
+    if seen.slowest > Duration::from_secs(20) {
         wrong.push(format!("another client waited: {seen:?}"));
     }
     assert!(

@@ -7,6 +7,8 @@
 mod verify;
 mod writer;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -65,12 +67,18 @@ fn survive(launch: Launch, rounds: u64) {
 /// Lets the writers run for a while and kills the server in the middle of it.
 async fn write_until_killed(server: &mut Server, round: u64, random: &mut Random) -> Vec<Written> {
     let mut writers = JoinSet::new();
+    let answered = Arc::new(AtomicU64::new(0));
     for number in 0..WRITERS {
         let client = Client::connect(&server.endpoint()).await;
-        let writer = Writer::new(client, round, number, random.next());
+        let writer = Writer::new(client, round, number, random.next(), Arc::clone(&answered));
         writers.spawn(writer.run());
     }
-    sleep(Duration::from_millis(80 + random.below(300))).await;
+    while answered.load(Ordering::Relaxed) < WRITERS {
+        assert!(server.lives(), "{}", server.printed());
+        sleep(Duration::from_millis(1)).await;
+    }
+    // Where the kill falls is left to chance.
+    sleep(Duration::from_millis(random.below(300))).await;
     server.kill();
     writers.join_all().await
 }

@@ -1,5 +1,8 @@
 //! One writer: a connection, keys of its own, and a record of what was acknowledged.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 use reeve_api::etcdserverpb::request_op::Request;
 use reeve_api::etcdserverpb::{PutRequest, RequestOp, TxnRequest, TxnResponse, kv_methods};
@@ -29,10 +32,18 @@ pub struct Writer {
     prefix: String,
     keys: u64,
     written: Written,
+    /// Counts what the writers of a round have been answered.
+    answered: Arc<AtomicU64>,
 }
 
 impl Writer {
-    pub fn new(client: Client, round: u64, number: u64, seed: u64) -> Writer {
+    pub fn new(
+        client: Client,
+        round: u64,
+        number: u64,
+        seed: u64,
+        answered: Arc<AtomicU64>,
+    ) -> Writer {
         Writer {
             client,
             random: Random::new(seed),
@@ -42,6 +53,7 @@ impl Writer {
                 acknowledged: Vec::new(),
                 unanswered: Vec::new(),
             },
+            answered,
         }
     }
 
@@ -50,7 +62,10 @@ impl Writer {
             let pairs = self.choose();
             self.written.unanswered.clone_from(&pairs);
             match send(&mut self.client, &pairs).await {
-                Some(revision) => self.written.acknowledged.push((revision, pairs)),
+                Some(revision) => {
+                    self.written.acknowledged.push((revision, pairs));
+                    self.answered.fetch_add(1, Ordering::Relaxed);
+                }
                 None => return self.written,
             }
         }

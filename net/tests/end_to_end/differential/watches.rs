@@ -15,7 +15,7 @@ use tonic::Streaming;
 use crate::support::grpc::{Client, decode};
 
 /// How long a watch may take to show what has happened.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The identifier of answers that concern the whole stream.
 const ALL_WATCHES: i64 = -1;
 

@@ -17,7 +17,7 @@ use super::{ports, process, programs};
 /// How long a start may take before it counts as failed.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a stop may take.
-const STOP_PATIENCE: Duration = Duration::from_secs(30);
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The lines that a process has printed so far on one of its outputs.
 #[derive(Clone)]
