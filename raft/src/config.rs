@@ -23,7 +23,8 @@ pub struct Config {
     pub max_append_bytes: u64,
     /// Bytes on the way to one peer and not yet acknowledged. Sending stops at or above it.
     pub inflight_bytes: u64,
-    /// Bytes that may wait for the quorum before proposals are refused. One proposal always passes.
+    /// Bytes that may wait for the quorum, or for the host to apply them, before proposals are refused. One proposal
+    /// always passes.
     pub max_uncommitted_bytes: u64,
     /// Bytes of committed entries that the host may hold unapplied; one entry always passes.
     pub apply_bytes: u64,

@@ -105,6 +105,42 @@ fn commits_on_its_own_flush_with_several_writes_outstanding() {
     assert_eq!(raft.durable_index(), 5);
 }
 
+/// What is committed leaves memory only when the host has taken it: one that stands still must not be proposed to for ever.
+#[test]
+fn refuses_proposals_while_the_host_takes_nothing() {
+    let config = Config {
+        max_uncommitted_bytes: 10_000,
+        apply_bytes: 1000,
+        ..Config::new(1)
+    };
+    let configuration = ConfigurationState::new([1], []).unwrap();
+    let mut raft = Raft::new(config, Recovered::fresh(configuration)).unwrap();
+    let mut handed = 0;
+    let mut turn = |raft: &mut Raft| {
+        let output = drain(raft);
+        handed += output.committed.len();
+        if let Some(number) = output.write {
+            raft.persisted(number);
+        }
+        handed
+    };
+    for _ in 0..3 {
+        turn(&mut raft);
+    }
+    let mut accepted = 0;
+    while raft.propose(Bytes::from(vec![7; 1000])).is_ok() {
+        accepted += 1;
+        assert!(accepted < 100, "all is accepted while nothing is applied");
+        turn(&mut raft);
+    }
+    // The host goes on.
+    for _ in 0..100 {
+        let handed = turn(&mut raft) as u64;
+        raft.applied(handed);
+    }
+    raft.propose(Bytes::from(vec![7; 1000])).unwrap();
+}
+
 #[test]
 fn answers_reads_at_once() {
     let mut raft = leader();

@@ -94,7 +94,7 @@ impl Raft {
         if self.is_leaving() {
             return Err(ProposeError::Leaving);
         }
-        let bytes = self.uncommitted_bytes();
+        let bytes = self.waiting_bytes();
         let limit = self.config.max_uncommitted_bytes;
         if bytes > 0 && bytes + size > limit {
             return Err(ProposeError::TooManyUncommitted { bytes, limit });
@@ -102,8 +102,9 @@ impl Raft {
         Ok(())
     }
 
-    fn uncommitted_bytes(&self) -> u64 {
-        self.log.bytes(self.hard.commit + 1, self.log.last_index())
+    /// Bytes of entries that are not committed, or not handed to the host: all of them are in memory.
+    fn waiting_bytes(&self) -> u64 {
+        self.log.bytes(self.apply.handed + 1, self.log.last_index())
     }
 
     /// Appends an entry of the own term.
