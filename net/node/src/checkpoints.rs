@@ -239,8 +239,7 @@ impl<D: Disk> Node<D> {
         self.store.dirty_bytes() >= options.dirty_bytes
             || self.checkpoints.log_bytes(&self.wal) >= options.log_bytes
             || (self.wal.space() == Space::Full
-                && self.checkpoints.log_bytes(&self.wal)
-                    >= options.log_bytes / LOG_PARTS_WHEN_FULL)
+                && self.checkpoints.log_bytes(&self.wal) >= options.log_bytes / LOG_PARTS_WHEN_FULL)
             || (is_quiet && self.entries_since_checkpoint() >= options.entries.max(1))
             || (self.is_short_of_pages()
                 && (self.has_changed_since_checkpoint() || !self.checkpoints.is_repeated))
