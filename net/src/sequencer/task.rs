@@ -106,6 +106,8 @@ impl Sequencer {
                 glommio::executor().yield_task_queue_now().await;
             } else {
                 poll_fn(|context| self.poll_work(context)).await;
+                // Under load there is always more to do, and the clients of this reactor want their turn too.
+                glommio::yield_if_needed().await;
             }
         }
     }

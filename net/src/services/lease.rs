@@ -123,8 +123,10 @@ async fn revoke(gate: Rc<Gate>, context: RequestContext, message: Bytes) -> Resu
     }
 }
 
-fn current_revision(gate: &Gate) -> i64 {
-    State::load(&gate.reader().view()).map_or(0, |state| state.revision)
+/// The header of an answer about leases alone.
+async fn header(gate: &Gate) -> Result<pb::ResponseHeader, Status> {
+    let state = gate.read(|reader| State::load(&reader.view())).await?;
+    Ok(gate.header(state.revision))
 }
 
 async fn keep_alive(
@@ -137,7 +139,7 @@ async fn keep_alive(
     while let Some(message) = requests.next().await? {
         let id = decode::<pb::LeaseKeepAliveRequest>(message)?.id;
         // The header is built before the renewal, as etcd does.
-        let header = Some(gate.header(current_revision(&gate)));
+        let header = Some(header(&gate).await?);
         let ttl = match gate.ask_lessor(LeaseQuery::KeepAlive(id)).await {
             Ok(Reply::KeptAlive(ttl)) => ttl,
             Ok(other) => {
@@ -171,7 +173,7 @@ async fn time_to_live(
             )));
         }
     };
-    let header = Some(gate.header(current_revision(&gate)));
+    let header = Some(header(&gate).await?);
     let mut response = pb::LeaseTimeToLiveResponse {
         header,
         id: request.id,
@@ -219,7 +221,7 @@ async fn leases(
     };
     let leases = ids.into_iter().map(|id| pb::LeaseStatus { id }).collect();
     Ok(pb::LeaseLeasesResponse {
-        header: Some(gate.header(current_revision(&gate))),
+        header: Some(header(&gate).await?),
         leases,
     })
 }
