@@ -81,10 +81,10 @@ async fn write(server: &Server) -> u64 {
 fn a_watch_that_nobody_reads() {
     let _turn = turn::alone();
     let without = {
-        let server = Launch::under_test().start();
+        let server = Launch::under_test().small_checkpoints().start();
         run(write(&server))
     };
-    let mut server = Launch::under_test().start();
+    let mut server = Launch::under_test().small_checkpoints().start();
     let honest = Honest::start(server.endpoint());
     run(async {
         let mut watches = Vec::new();

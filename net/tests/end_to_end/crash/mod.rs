@@ -37,10 +37,7 @@ fn kill_9_in_the_middle_of_checkpoints_loses_nothing() {
     let _turn = turn::alone();
     if only_for_reeve("kill_9_in_the_middle_of_checkpoints_loses_nothing") {
         let rounds = setting("REEVE_CRASH_ROUNDS", 50) / 2;
-        survive(
-            Launch::under_test().argument("--checkpoint-bytes=1048576"),
-            rounds,
-        );
+        survive(Launch::under_test().small_checkpoints(), rounds);
     }
 }
 

@@ -131,6 +131,16 @@ impl Launch {
         self
     }
 
+    /// Reeve writes its changed pages out after 1 MiB of them: checkpoints are under way most of the time, and hardly any
+    /// memory is theirs. Without effect on another server.
+    pub fn small_checkpoints(self) -> Launch {
+        if programs::under_test_is_reeve() {
+            self.argument("--checkpoint-bytes=1048576")
+        } else {
+            self
+        }
+    }
+
     /// In this data directory, which is left alone at the end.
     pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Launch {
         self.data_dir = path.into();
