@@ -442,7 +442,8 @@ impl<D: Disk> Node<D> {
             leader: self.raft.leader().unwrap_or(0),
             committed: self.raft.commit_index(),
             applied: self.raft.applied_index(),
-            local_reads_valid: self.raft.local_reads_valid() && !self.pipeline.is_dirty(),
+            // Whatever was answered was published before.
+            local_reads_valid: self.raft.local_reads_valid(),
             file_bytes: self.store.occupied_bytes(),
             used_bytes: self.store.used_bytes(),
             no_space: self.wal.space() == reeve_engine::wal::Space::Full

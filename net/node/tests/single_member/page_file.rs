@@ -2,7 +2,7 @@
 
 use super::{Member, fresh, options};
 use reeve_engine::command::{Body, Compact, DeleteRange, Put};
-use reeve_engine::disk::SimulatedMedium;
+use reeve_engine::disk::{Disk, SimulatedMedium};
 use reeve_engine::mvcc::Applied;
 use reeve_node::CheckpointOptions;
 use std::collections::BTreeMap;
@@ -260,4 +260,37 @@ fn on_a_full_disk_the_log_goes_on_in_its_own_room() {
         }));
         member.now_ms += 10;
     }
+}
+
+/// What was acknowledged is in the published root: reads from it need not wait while applying waits for pages.
+#[test]
+fn reads_stay_valid_while_an_entry_waits_for_pages() {
+    let mut member = Member::start(&fresh());
+    member.settle();
+    let mut expected = Told::new();
+    write(&mut member, &mut expected, 0, 3000);
+    let mut waits = 0;
+    for number in 0..400 {
+        for key_of in [number, number + 1000, number + 2000] {
+            let (key, value) = (key(key_of), [1; 100]);
+            member.propose(&Body::Put(Put {
+                key: &key,
+                value: &value,
+                ..Put::default()
+            }));
+        }
+        loop {
+            member.node.turn(member.now_ms, &mut member.turn).unwrap();
+            assert!(member.node.status().local_reads_valid);
+            let faults = std::mem::take(&mut member.turn.faults);
+            if !faults.is_empty() {
+                waits += 1;
+                member.space.bring_in(&faults).unwrap();
+                member.node.pages_arrived();
+            } else if !member.turn.work_left && member.node.disk().outstanding() == 0 {
+                break;
+            }
+        }
+    }
+    assert!(waits > 0, "all pages were in memory");
 }
