@@ -25,6 +25,19 @@ pub(crate) fn fill_references(page: &mut PageBytes, mut fill: impl FnMut(&mut Re
     }
 }
 
+/// Whether all references of a valid tree page are filled, as they are in every page of the file.
+pub(crate) fn is_filled(page: &PageBytes) -> bool {
+    let mut places = [0; 2];
+    let count = Node::new(page).map_or(0, |node| node.count());
+    (0..count).all(|index| {
+        let found = reference_offsets(page, index, &mut places);
+        places[..found].iter().all(|at| {
+            let bytes = page[*at..].first_chunk::<REFERENCE_BYTES>();
+            bytes.is_some_and(|bytes| decode_reference(bytes).is_filled())
+        })
+    })
+}
+
 /// The offsets in the page of the references in cell `index`; how many there are.
 fn reference_offsets(page: &PageBytes, index: usize, into: &mut [usize; 2]) -> usize {
     let Some(node) = Node::new(page) else {

@@ -25,7 +25,7 @@
 
 use super::cell::{REFERENCE_BYTES, decode_reference, encode_reference};
 use super::header;
-use super::identity::{Generation, PAGE_BYTES, PageBytes, Reference};
+use super::identity::{Generation, PAGE_BYTES, PageBytes, PageNumber, Reference};
 use super::zone::{PLACE_BYTES, PLACES};
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
@@ -37,6 +37,9 @@ pub const FORMAT_VERSION: u32 = 1;
 pub(crate) const ROOT_LIMIT: usize = 16;
 /// Directories that a meta page has room for.
 const DIRECTORY_LIMIT: usize = 256;
+
+/// Stamps and generations are kept in 48 bits; a file that is not damaged is far from that.
+const NUMBER_LIMIT: u64 = 1 << 47;
 
 const AT_MAGIC: usize = 32;
 const AT_VERSION: usize = 40;
@@ -226,6 +229,10 @@ impl Meta {
             applied_term: u64_at(page, AT_APPLIED + 8),
             identity: [u64_at(page, AT_IDENTITY), u64_at(page, AT_IDENTITY + 8)],
         };
+        let numbers = [header::born(page), header::generation_raw(page)];
+        if numbers.iter().any(|number| *number >= NUMBER_LIMIT) {
+            return Err(MetaError::Malformed("a number that is never reached"));
+        }
         Ok(Meta {
             summary,
             stamp: header::born(page),
@@ -245,6 +252,9 @@ fn decode_roots(page: &PageBytes) -> Result<[(Reference, u8); ROOT_LIMIT], MetaE
         *root = (decode_reference(&bytes), page[at + REFERENCE_BYTES]);
         if root.1 > header::LEVEL_LIMIT {
             return Err(MetaError::Malformed("a root's level"));
+        }
+        if root.0.page != PageNumber::NONE && !root.0.is_filled() {
+            return Err(MetaError::Malformed("a root that was never completed"));
         }
     }
     Ok(roots)

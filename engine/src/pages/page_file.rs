@@ -247,6 +247,10 @@ impl<D: Disk> Opening<'_, D> {
             places.zones.extend(zones);
         }
         while places.zones.pop_if(|place| place.is_none()).is_some() {}
+        if places.zones.len() > zone::ZONES {
+            let what = "more zones than there are page numbers";
+            return Err(self.damaged(directory_page(0, 0), DamageKind::Malformed(what)));
+        }
         for (zone, place) in places.zones.iter().enumerate() {
             let Some(place) = place else { continue };
             let number = map_page(zone as u32, place.place);

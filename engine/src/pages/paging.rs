@@ -2,6 +2,7 @@
 
 use super::epoch::Seat;
 use super::fault::{Damage, PageFault};
+use super::fill::is_filled;
 use super::header;
 use super::identity::{Generation, PAGE_BYTES, PageNumber};
 use super::residency::{BLOCK_BYTES, BLOCK_PAGES};
@@ -126,6 +127,13 @@ impl PageSpace {
             && header::is_tree_page(page)
         {
             validate_tree_page(page).map_err(|what| Damage::malformed(fault.page, what))?;
+            // Whoever followed it would wait for ever for a write-out that completes it.
+            if !is_filled(page) {
+                return Err(Damage::malformed(
+                    fault.page,
+                    "a reference was never completed",
+                ));
+            }
         }
         Ok(())
     }

@@ -20,6 +20,9 @@ use super::identity::{PAGE_BYTES, PageNumber};
 /// Pages in a zone: as many as one page has bits after its header (510 MiB of 8 KiB pages).
 pub(crate) const ZONE_PAGES: u32 = ((PAGE_BYTES - HEADER_BYTES) * 8) as u32;
 
+/// Zones that page numbers reach, all of them whole.
+pub(crate) const ZONES: usize = (u32::MAX / ZONE_PAGES) as usize;
+
 /// Bytes of a reference to a map in a directory, or to a directory in a meta page.
 pub(crate) const PLACE_BYTES: usize = 16;
 

@@ -3,8 +3,8 @@
 use reeve_engine::btree::{Reader, Store, StoreOptions, TreeId};
 use reeve_engine::disk::{FileHandle, Operation, SimulatedDisk, SimulatedMedium};
 use reeve_engine::pages::{
-    CheckpointJob, Generation, Outcome, PageFault, PageSpace, SimulatedSource, Stop, WritePlan,
-    create_page_file, drive,
+    CheckpointJob, CheckpointSummary, Generation, OpenError, Outcome, PageFault, PageSpace,
+    SimulatedSource, Stop, WritePlan, create_page_file, drive,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,13 +66,25 @@ impl Rig {
         medium: &SimulatedMedium,
         cache_bytes: u64,
         mut usable: impl FnMut(u64) -> bool,
-    ) -> Result<Rig, reeve_engine::pages::OpenError> {
-        let mut disk = medium.attach();
-        let source = SimulatedSource::new(medium, path(), RANGE_BYTES).unwrap();
-        let usable = |summary: &reeve_engine::pages::CheckpointSummary| {
+    ) -> Result<Rig, OpenError> {
+        Rig::open_where(medium, cache_bytes, |summary| {
             assert_eq!(summary.identity, [7, 8]);
             usable(summary.applied_index)
-        };
+        })
+    }
+
+    /// Opens whatever is there, of whomever it is.
+    pub fn open_any(medium: &SimulatedMedium) -> Result<Rig, OpenError> {
+        Rig::open_where(medium, u64::MAX, |_| true)
+    }
+
+    fn open_where(
+        medium: &SimulatedMedium,
+        cache_bytes: u64,
+        usable: impl FnMut(&CheckpointSummary) -> bool,
+    ) -> Result<Rig, OpenError> {
+        let mut disk = medium.attach();
+        let source = SimulatedSource::new(medium, path(), RANGE_BYTES).unwrap();
         let options = options(cache_bytes);
         let opened = Store::open(&mut disk, &path(), Box::new(source), &options, usable)?;
         Ok(Rig {
