@@ -1,3 +1,4 @@
 //! Reeve's command-line tools.
 
 pub mod bench;
+pub mod sim;

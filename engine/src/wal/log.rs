@@ -89,6 +89,13 @@ impl Log {
         prior.or_else(|| (index == self.snapshot.index).then_some(self.snapshot.term))
     }
 
+    /// The first index and the term of each run of entries of one term, from the log's first entry on.
+    pub(super) fn term_runs(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let first = self.first;
+        let run = move |run: &Run| (run.first.max(first), run.term);
+        self.runs.iter().map(run)
+    }
+
     /// Entries from the memory, `from` up to but without `to`, until they exceed `max_bytes` (one at
     /// least). `from` must be cached.
     pub(super) fn cached(&self, from: u64, to: u64, max_bytes: usize) -> Vec<Entry> {
@@ -362,7 +369,12 @@ mod log_test {
     #[test]
     fn truncation_keeps_the_terms_of_what_remains() {
         let mut log = log(&[(1, 1), (2, 2), (3, 2), (4, 5)]);
+        assert_eq!(
+            log.term_runs().collect::<Vec<_>>(),
+            [(1, 1), (2, 2), (4, 5)]
+        );
         log.truncate_before(3);
+        assert_eq!(log.term_runs().collect::<Vec<_>>(), [(3, 2), (4, 5)]);
         let terms: Vec<_> = (1..=5).map(|index| log.term_of(index)).collect();
         assert_eq!(terms, [None, Some(2), Some(2), Some(5), None]);
         log.truncate_before(99);

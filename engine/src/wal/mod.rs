@@ -346,6 +346,11 @@ impl Wal {
         self.log.term_of(index)
     }
 
+    /// The first index and the term of each run of entries of one term, from the first entry on.
+    pub fn term_runs(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.log.term_runs()
+    }
+
     /// The last hard state appended, durable or not.
     #[must_use]
     pub fn hard_state(&self) -> HardState {
@@ -514,6 +519,12 @@ impl Wal {
     /// Lets the log try again to make its next segment, after space was freed; [`Wal::pump`] begins.
     pub fn retry_space(&mut self) {
         self.preparation.retry();
+    }
+
+    /// Bytes of the segments that hold the log.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
     }
 
     /// Counts since the log was opened.

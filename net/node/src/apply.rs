@@ -40,11 +40,13 @@ pub(crate) enum Pause {
     Pages(Vec<PageFault>),
     /// The page file has to have more room first.
     Room,
+    /// The next entry changes the members: the node resolves it, then goes on.
+    Configuration,
 }
 
 impl Pause {
     /// What the operation that stopped has to wait for.
-    fn from_stop(stop: Stop) -> Result<Self, NodeError> {
+    pub(crate) fn from_stop(stop: Stop) -> Result<Self, NodeError> {
         match stop {
             Stop::NeedPages(faults) => Ok(Pause::Pages(faults)),
             Stop::NoSpace(_) => Ok(Pause::Room),
@@ -93,13 +95,12 @@ impl Pipeline {
         self.current.is_some()
     }
 
-    /// Applies entries until a limit is reached. `configuration` is called with each change of the members.
+    /// Applies entries until a limit is reached.
     pub(crate) fn run(
         &mut self,
         store: &mut Store,
         limits: &mut Limits,
         events: &mut Events,
-        mut configuration: impl FnMut(&Entry),
     ) -> Result<Pause, NodeError> {
         loop {
             if self.current.is_none() {
@@ -123,8 +124,8 @@ impl Pipeline {
                     }
                     EntryKind::Empty => self.skip(&entry),
                     EntryKind::Configuration => {
-                        configuration(&entry);
-                        self.skip(&entry);
+                        self.entries.push_front(entry);
+                        return Ok(Pause::Configuration);
                     }
                 }
                 continue;
@@ -135,6 +136,18 @@ impl Pipeline {
             if let Some(pause) = self.step(store, &mut limits.budget, events)? {
                 return Ok(pause);
             }
+        }
+    }
+
+    /// The entry that is applied next, if none is under way.
+    pub(crate) fn next_entry(&self) -> Option<&Entry> {
+        self.entries.front().filter(|_| self.current.is_none())
+    }
+
+    /// Counts the next entry, which holds no command, as applied.
+    pub(crate) fn skip_next(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.skip(&entry);
         }
     }
 

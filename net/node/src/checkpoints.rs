@@ -42,6 +42,10 @@ pub struct CheckpointOptions {
     pub slice_bytes: u64,
     /// Bytes after which the page file is flushed, so that a flush of the log never waits long for one of the page file.
     pub sync_bytes: u64,
+    /// Entries below the older checkpoint that stay in the log for members that lag,
+    pub keep_entries: u64,
+    /// unless the log takes more bytes than this. A member that needs what is gone cannot catch up.
+    pub keep_bytes: u64,
 }
 
 impl CheckpointOptions {
@@ -56,6 +60,8 @@ impl CheckpointOptions {
             dirty_limit: dirty_bytes * 3,
             slice_bytes: 64 << 10,
             sync_bytes: 8 << 20,
+            keep_entries: 100_000,
+            keep_bytes: 1 << 30,
         }
     }
 }
@@ -258,7 +264,8 @@ impl<D: Disk> Node<D> {
         // What the page file holds must be durable in this member's own log too: its end is where replaying begins.
         let is_whole = !self.pipeline.is_inside_entry()
             && !self.pipeline.is_dirty()
-            && state.applied_index <= self.wal.durable_index();
+            && (state.applied_index <= self.wal.durable_index()
+                || self.options.planted.checkpoints_ahead());
         let applied = (state.applied_index, state.applied_term);
         let is_repeated = !self.has_changed_since_checkpoint();
         let job = if is_whole {
@@ -312,10 +319,27 @@ impl<D: Disk> Node<D> {
                 term: kept.applied_term,
                 data: bytes::Bytes::new(),
             }))?;
-            self.wal.truncate_before(kept.applied_index + 1);
-            self.raft.compact(kept.applied_index);
+            let floor = self.log_floor(kept.applied_index);
+            self.wal.truncate_before(floor + 1);
+            self.raft.compact(floor);
         }
         Ok(())
+    }
+
+    /// Up to where the log may end behind a checkpoint: other members may need a part of what this one does not.
+    fn log_floor(&self, checkpoint: u64) -> u64 {
+        let options = &self.options.checkpoints;
+        let own = self.options.member_id;
+        let is_alone = self
+            .raft
+            .configuration()
+            .members()
+            .all(|member| member == own);
+        if is_alone || self.wal.file_bytes() > options.keep_bytes {
+            checkpoint
+        } else {
+            checkpoint.saturating_sub(options.keep_entries)
+        }
     }
 
     /// Writes a last checkpoint, so that the next start has nothing to replay. Blocks.

@@ -2,22 +2,36 @@
 //!
 //! Deterministic: time, disk completions, messages and requests reach it as values, so the same code runs in the server
 //! and under the simulator. The host calls [`Node::turn`] whenever something may have happened, and gets out of it what
-//! may now be told to clients.
+//! may now be told to clients, and what is to be sent to other members.
+//!
+//! Requests go the same way on every member: [`Node::propose`] hands a command to the leader wherever that is, and the
+//! answer comes when this member has applied the entry itself; [`Node::read`] asks for a linearizable read of this
+//! member's own root. Either may remain without an answer when messages are lost or the leader changes, so the host lets
+//! each request time out; what was refused for certain it is told at once.
 
 mod apply;
 mod checkpoints;
 mod error;
+mod exchange;
+mod forwarding;
 mod housekeeping;
 pub mod identity;
+mod membership;
 mod node;
+mod planted;
+mod reads;
 mod recovery;
+mod step;
 mod writes;
 
 pub use apply::Answered;
 pub use checkpoints::CheckpointOptions;
 pub use error::NodeError;
+pub use membership::MembersChanged;
 pub use node::{Node, Published, Status, Turn};
+pub use planted::Planted;
 pub use recovery::Started;
+pub use step::StepRefusal;
 
 /// Settings of a node. All members of a cluster should have the same, but for their ids, seed and nonce.
 #[derive(Clone, Debug)]
@@ -46,4 +60,6 @@ pub struct NodeOptions {
     pub incarnation: u64,
     /// When changed pages are written to the page file.
     pub checkpoints: CheckpointOptions,
+    /// A defect that a test of the tests has switched on.
+    pub planted: Planted,
 }

@@ -2,21 +2,24 @@
 
 use crate::apply::{Answered, Limits, Pause, Pipeline};
 use crate::checkpoints::Checkpoints;
+use crate::forwarding::{Forwarding, Repeats};
 use crate::housekeeping::Housekeeping;
-use crate::recovery::consensus_entry;
+use crate::membership::MembersChanged;
+use crate::reads::WaitingReads;
 use crate::writes::Writes;
 use crate::{NodeError, NodeOptions};
 use bytes::Bytes;
 use reeve_engine::btree::{Reader, Store};
-use reeve_engine::command::{Body, Encoder, Header, LeaseRevoke};
+use reeve_engine::command::{Body, Encoder, Header, LeaseRevoke, RequestId};
 use reeve_engine::disk::{Completion, Disk};
 use reeve_engine::lease::{Lessor, Renewal};
 use reeve_engine::mvcc::{Applied, Budget, Events, State};
 use reeve_engine::pages::PageFault;
-use reeve_engine::wal::{
-    Entry as LogEntry, Event as LogEvent, HardState as LogHardState, Lookup, Record, Ticket, Wal,
+use reeve_engine::wal::{Event as LogEvent, Ticket, Wal};
+use reeve_raft::{
+    Leadership, LogReadPurpose, MemberId, Message, Output, ProposeError, Raft, ReadId,
 };
-use reeve_raft::{LogReadPurpose, Output, ProposeError, Raft, Role};
+use std::collections::BTreeSet;
 
 /// Records that one turn applies before others have their turn.
 const APPLY_BUDGET: u32 = 4096;
@@ -55,6 +58,16 @@ pub struct Turn {
     pub work_left: bool,
     /// Lines for the operator.
     pub notices: Vec<String>,
+    /// Messages to other members. They may leave at once; a message that is lost does no harm.
+    pub messages: Vec<Message>,
+    /// Reads that may be served from the root published now.
+    pub reads: Vec<ReadId>,
+    /// Requests that the leader has refused: nothing of them is in the log, and no answer will come.
+    pub refused: Vec<RequestId>,
+    /// Set when term, leader or role has changed: the fate of requests proposed before is open.
+    pub leadership: Option<Leadership>,
+    /// Changes of the members that have taken effect here, or turned out not to fit.
+    pub members: Vec<MembersChanged>,
 }
 
 /// One member. See the crate.
@@ -69,8 +82,8 @@ pub struct Node<D> {
     pub(crate) lessor: Lessor,
     pub(crate) housekeeping: Housekeeping,
     pub(crate) checkpoints: Checkpoints,
-    writes: Writes,
-    output: Output,
+    pub(crate) writes: Writes,
+    pub(crate) output: Output,
     completions: Vec<Completion>,
     events: Events,
     keep_events: bool,
@@ -80,7 +93,12 @@ pub struct Node<D> {
     next_lease_pass_ms: u64,
     expired: Vec<i64>,
     /// Entries that are being read back, and for whom.
-    log_reads: Vec<(Ticket, LogReadPurpose)>,
+    pub(crate) log_reads: Vec<(Ticket, LogReadPurpose)>,
+    pub(crate) reads: WaitingReads,
+    pub(crate) forwarding: Forwarding,
+    pub(crate) repeats: Repeats,
+    /// Members of whom the operator knows that they cannot catch up.
+    pub(crate) told_too_far_behind: BTreeSet<MemberId>,
 }
 
 impl<D: Disk> Node<D> {
@@ -98,6 +116,10 @@ impl<D: Disk> Node<D> {
     ) -> Self {
         let published_revision = pipeline.applier().state().revision;
         Node {
+            forwarding: Forwarding::new(options.incarnation, options.election_ticks),
+            repeats: Repeats::default(),
+            reads: WaitingReads::default(),
+            told_too_far_behind: BTreeSet::new(),
             options,
             disk,
             raft,
@@ -143,17 +165,23 @@ impl<D: Disk> Node<D> {
         self.keep_events = keep;
     }
 
-    /// Proposes an encoded command. Its answer comes out of a later turn, under its request id.
+    /// Proposes an encoded command. Its answer comes out of a later turn, under its request id, once this member has
+    /// applied it; or its refusal. If another member leads, the command goes there with the next turn.
     ///
     /// # Errors
     /// The core does not take it; nothing of it is in the log.
     pub fn propose(&mut self, command: Bytes) -> Result<(), ProposeError> {
-        self.raft.propose(command).map(|_| ())
+        if self.raft.is_leader() || self.raft.leader().is_none() {
+            return self.raft.propose(command).map(|_| ());
+        }
+        self.forwarding.add(command);
+        Ok(())
     }
 
     /// One heartbeat interval has passed.
     pub fn tick(&mut self) {
         self.raft.tick();
+        self.forwarding.tick();
     }
 
     /// The pages that the last turn asked for are there.
@@ -180,10 +208,16 @@ impl<D: Disk> Node<D> {
         turn.work_left = false;
         self.collect_completions(now_ms)?;
         self.expire_leases(now_ms)?;
-        self.exchange(now_ms)?;
+        self.exchange(now_ms, turn)?;
         self.apply(now_ms, turn)?;
         // What has been applied may let the core go on, and what it then wants written should not wait.
-        self.exchange(now_ms)?;
+        self.exchange(now_ms, turn)?;
+        let readable = if self.options.planted.reads_before_applied() {
+            u64::MAX
+        } else {
+            self.raft.applied_index()
+        };
+        self.reads.take_ready(readable, &mut turn.reads);
         self.housekeep(turn)?;
         self.write_out(now_ms, turn)?;
         self.wal.pump(&mut self.disk)?;
@@ -214,113 +248,13 @@ impl<D: Disk> Node<D> {
         Ok(())
     }
 
-    /// Carries out what the core wants, until it wants nothing more.
-    fn exchange(&mut self, now_ms: u64) -> Result<(), NodeError> {
-        loop {
-            self.raft.drain(&mut self.output);
-            if self.output.is_empty() {
-                return Ok(());
-            }
-            self.write()?;
-            self.pipeline.queue(self.output.committed.drain(..));
-            self.start_log_reads()?;
-            if let Some(leadership) = self.output.leadership {
-                match leadership.role {
-                    Role::Leader if !self.lessor.is_primary() => {
-                        self.lessor.promote(self.options.election_ms, now_ms);
-                    }
-                    Role::Leader => {}
-                    _ => self.lessor.demote(),
-                }
-            }
-        }
-    }
-
-    /// Finds the entries that the core no longer has in memory.
-    fn start_log_reads(&mut self) -> Result<(), NodeError> {
-        for read in std::mem::take(&mut self.output.log_reads) {
-            let (from, to) = (read.first, read.last + 1);
-            let bytes = usize::try_from(read.max_bytes).unwrap_or(usize::MAX);
-            match self.wal.entries(from, to, bytes) {
-                Lookup::Ready(entries) => self.hand_back(read.purpose, entries)?,
-                Lookup::OnDisk => {
-                    let ticket = self.wal.read(&mut self.disk, from, to, bytes)?;
-                    self.log_reads.push((ticket, read.purpose));
-                }
-                Lookup::Truncated => self.raft.entries_unavailable(read.purpose),
-            }
-        }
-        Ok(())
-    }
-
-    fn read_back(&mut self, ticket: Ticket, entries: Vec<LogEntry>) -> Result<(), NodeError> {
-        let place = self.log_reads.iter().position(|(open, _)| *open == ticket);
-        let Some(place) = place else {
-            return Ok(());
-        };
-        let (_, purpose) = self.log_reads.swap_remove(place);
-        self.hand_back(purpose, entries)
-    }
-
-    fn hand_back(
-        &mut self,
-        purpose: LogReadPurpose,
-        entries: Vec<LogEntry>,
-    ) -> Result<(), NodeError> {
-        let entries: Result<Vec<_>, _> = entries.into_iter().map(consensus_entry).collect();
-        Ok(self.raft.entries_read(purpose, entries?)?)
-    }
-
-    /// Gathers the core's writes in the log, and starts their flush if none is in flight.
-    fn write(&mut self) -> Result<(), NodeError> {
-        let Some(number) = self.output.write else {
-            return Ok(());
-        };
-        let mut position = None;
-        if let Some(state) = self.output.hard_state {
-            let record = LogHardState {
-                term: state.term,
-                vote: state.vote.unwrap_or(0),
-                commit: state.commit,
-            };
-            position = Some(self.wal.append(Record::HardState(record))?);
-        }
-        for entry in self.output.entries.drain(..) {
-            let record = LogEntry {
-                index: entry.index,
-                term: entry.term,
-                kind: entry.kind.to_byte(),
-                data: entry.data,
-            };
-            position = Some(self.wal.append(Record::Entry(record))?);
-        }
-        let Some(position) = position else {
-            unreachable!("a write of the core holds a hard state or entries");
-        };
-        self.writes.push(number, position);
-        self.wal.pump(&mut self.disk)?;
-        Ok(())
-    }
-
     /// Applies what is committed, publishes it, and gives out the answers.
     fn apply(&mut self, now_ms: u64, turn: &mut Turn) -> Result<(), NodeError> {
         if !self.waits_for_pages && (self.is_behind_with_pages() || self.is_regaining_pages()) {
             // What is finished is answered; the rest follows when pages have been written.
             self.publish(turn)?;
         } else if !self.waits_for_pages {
-            let mut limits = Limits {
-                budget: Budget::new(APPLY_BUDGET),
-                entries: match self.is_short_of_pages() {
-                    true => ENTRIES_WHEN_SHORT,
-                    false => usize::MAX,
-                },
-            };
-            let pause =
-                self.pipeline
-                    .run(&mut self.store, &mut limits, &mut self.events, |_| {
-                        // A single member: its own configuration does not change.
-                    })?;
-            match pause {
+            match self.run_pipeline(turn)? {
                 Pause::Idle => {}
                 Pause::Budget => turn.work_left = true,
                 pause => self.wait(pause, turn),
@@ -338,6 +272,27 @@ impl<D: Disk> Node<D> {
                 .applied(self.pipeline.applier().state().applied_index);
         }
         Ok(())
+    }
+
+    fn run_pipeline(&mut self, turn: &mut Turn) -> Result<Pause, NodeError> {
+        let mut limits = Limits {
+            budget: Budget::new(APPLY_BUDGET),
+            entries: match self.is_short_of_pages() {
+                true => ENTRIES_WHEN_SHORT,
+                false => usize::MAX,
+            },
+        };
+        loop {
+            let pause = self
+                .pipeline
+                .run(&mut self.store, &mut limits, &mut self.events)?;
+            if pause != Pause::Configuration {
+                return Ok(pause);
+            }
+            if let Some(pause) = self.change_members(turn)? {
+                return Ok(pause);
+            }
+        }
     }
 
     fn publish(&mut self, turn: &mut Turn) -> Result<(), NodeError> {

@@ -3,6 +3,7 @@
 use crate::apply::Pipeline;
 use crate::checkpoints::Checkpoints;
 use crate::housekeeping::Housekeeping;
+use crate::membership;
 use crate::node::Node;
 use crate::{NodeError, NodeOptions};
 use reeve_engine::btree::{OpenedStore, Store};
@@ -48,7 +49,12 @@ impl<D: Disk> Node<D> {
         let applier = insist(bring_in, || Applier::open(&store))?;
         let lessor = load_leases(&options, &store, bring_in)?;
         let state = applier.state();
-        let recovered = recover_log(&options, &mut wal, &mut disk, &state)?;
+        let configuration = insist(bring_in, || membership::load(&store))?;
+        let configuration = match configuration {
+            Some(bytes) => ConfigurationState::from_bytes(&bytes)?,
+            None => first_configuration(&options, &wal)?,
+        };
+        let recovered = recover_log(&mut wal, &mut disk, &state, configuration)?;
         let entries_to_apply = wal.last_index() - state.applied_index;
         if log.created {
             wal.append(Record::Configuration(recovered.configuration.to_bytes()))?;
@@ -131,23 +137,48 @@ fn load_leases(
 }
 
 fn consensus_config(options: &NodeOptions) -> Config {
-    Config {
+    let mut config = Config {
         election_ticks: options.election_ticks,
         heartbeat_ticks: 1,
         pre_vote: options.pre_vote,
-        // Nobody but this member's own state machine reads old entries, as long as it is alone.
         memory_bytes: options.log_cache_bytes as u64,
         seed: options.seed,
         incarnation: options.incarnation,
         ..Config::new(options.member_id)
+    };
+    options.planted.plant(&mut config);
+    config
+}
+
+/// The members of a cluster whose members have never changed.
+fn first_configuration(options: &NodeOptions, wal: &Wal) -> Result<ConfigurationState, NodeError> {
+    Ok(match wal.configuration() {
+        bytes if bytes.is_empty() => ConfigurationState::new(options.voters.iter().copied(), [])?,
+        bytes => ConfigurationState::from_bytes(&bytes)?,
+    })
+}
+
+/// Where the log begins, for this member and for those that it may have to supply.
+fn log_start(wal: &Wal, state: &State) -> LogPoint {
+    let applied = LogPoint {
+        index: state.applied_index,
+        term: state.applied_term,
+    };
+    let first = wal.first_index();
+    let before = first - 1;
+    let point = |index| wal.term_of(index).map(|term| LogPoint { index, term });
+    if before >= applied.index {
+        return applied;
     }
+    // Segments that are gone may have taken the term before the first entry with them.
+    point(before).or_else(|| point(first)).unwrap_or(applied)
 }
 
 fn recover_log(
-    options: &NodeOptions,
     wal: &mut Wal,
     disk: &mut dyn Disk,
     state: &State,
+    configuration: ConfigurationState,
 ) -> Result<Recovered, NodeError> {
     let (first, last) = (wal.first_index(), wal.last_index());
     let needed = state.applied_index + 1;
@@ -158,11 +189,9 @@ fn recover_log(
             needed,
         });
     }
-    let configuration = match wal.configuration() {
-        bytes if bytes.is_empty() => ConfigurationState::new(options.voters.iter().copied(), [])?,
-        bytes => ConfigurationState::from_bytes(&bytes)?,
-    };
-    let (terms, entries) = read_entries(wal, disk, needed)?;
+    let start = log_start(wal, state);
+    // The core wants one entry at least if it is to know terms.
+    let (terms, entries) = read_entries(wal, disk, start.index, needed.min(last))?;
     let hard_state = wal.hard_state();
     Ok(Recovered {
         hard_state: HardState {
@@ -172,10 +201,7 @@ fn recover_log(
             commit: hard_state.commit.max(state.applied_index),
         },
         configuration,
-        start: LogPoint {
-            index: state.applied_index,
-            term: state.applied_term,
-        },
+        start,
         terms,
         entries,
         applied: state.applied_index,
@@ -186,9 +212,17 @@ fn recover_log(
 fn read_entries(
     wal: &mut Wal,
     disk: &mut dyn Disk,
+    start: u64,
     from: u64,
 ) -> Result<(Vec<LogPoint>, Vec<Entry>), NodeError> {
-    let mut terms: Vec<LogPoint> = Vec::new();
+    let from = from.max(start + 1);
+    let mut terms: Vec<LogPoint> = wal
+        .term_runs()
+        .filter(|_| from <= wal.last_index())
+        .map(|(index, term)| LogPoint { index, term })
+        .collect();
+    begin_after(&mut terms, start);
+    terms.retain(|run| run.index < from);
     let mut entries = VecDeque::new();
     let mut bytes = 0;
     let mut replay = Replay::new(from);
@@ -211,6 +245,16 @@ fn read_entries(
             }
         }
     }
+}
+
+/// Leaves out what lies at or before `start`.
+fn begin_after(terms: &mut Vec<LogPoint>, start: u64) {
+    let before = terms.partition_point(|run| run.index <= start + 1);
+    let Some(last) = before.checked_sub(1) else {
+        return;
+    };
+    terms[last].index = start + 1;
+    terms.drain(..last);
 }
 
 /// An entry of the log as the core wants it.

@@ -15,7 +15,7 @@ use reeve_engine::disk::UringDisk;
 use reeve_engine::lease::minimum_ttl;
 use reeve_engine::pages::Stop as PageStop;
 use reeve_engine::wal::Identity as LogIdentity;
-use reeve_node::{CheckpointOptions, Node, NodeError, NodeOptions, Started, identity};
+use reeve_node::{CheckpointOptions, Node, NodeError, NodeOptions, Planted, Started, identity};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
@@ -242,6 +242,7 @@ impl Member {
                 entries: config.snapshot_count,
                 ..CheckpointOptions::for_dirty_bytes(config.checkpoint_bytes)
             },
+            planted: Planted::default(),
         }
     }
 

@@ -13,7 +13,7 @@ use reeve_engine::disk::{Disk, SimulatedDisk, SimulatedMedium};
 use reeve_engine::mvcc::{Applied, Budget, RangeTask, Step};
 use reeve_engine::pages::{CheckpointSummary, PageSpace, SimulatedSource, Stop, create_page_file};
 use reeve_engine::wal::{Identity, Wal, WalOptions};
-use reeve_node::{CheckpointOptions, Node, NodeError, NodeOptions, Turn};
+use reeve_node::{CheckpointOptions, Node, NodeError, NodeOptions, Planted, Turn};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,7 +40,9 @@ fn options() -> NodeOptions {
             dirty_limit: 1 << 20,
             slice_bytes: 16 << 10,
             sync_bytes: 64 << 10,
+            ..CheckpointOptions::default()
         },
+        planted: Planted::default(),
     }
 }
 

@@ -1,0 +1,130 @@
+//! Between the consensus core and the rest of the node: what the core wants written, sent, read back and applied.
+
+use crate::NodeError;
+use crate::node::{Node, Turn};
+use crate::recovery::consensus_entry;
+use reeve_engine::disk::Disk;
+use reeve_engine::wal::{Entry as LogEntry, HardState as LogHardState, Lookup, Record, Ticket};
+use reeve_raft::{Leadership, LogReadPurpose, Role};
+
+impl<D: Disk> Node<D> {
+    /// Carries out what the core wants, until it wants nothing more.
+    pub(crate) fn exchange(&mut self, now_ms: u64, turn: &mut Turn) -> Result<(), NodeError> {
+        self.forward_waiting(turn);
+        loop {
+            self.raft.drain(&mut self.output);
+            if self.output.is_empty() {
+                return Ok(());
+            }
+            // What the core gives out may leave before this write is durable: it holds back what may not.
+            turn.messages.append(&mut self.output.messages);
+            self.write()?;
+            self.pipeline.queue(self.output.committed.drain(..));
+            self.start_log_reads()?;
+            self.reads.await_index(self.output.reads.drain(..));
+            for id in self.output.refused.drain(..) {
+                turn.refused.extend(self.forwarding.refused(id));
+            }
+            self.refuse_snapshots(turn);
+            if let Some(leadership) = self.output.leadership {
+                self.follow_leadership(leadership, now_ms);
+                turn.leadership = Some(leadership);
+            }
+        }
+    }
+
+    fn follow_leadership(&mut self, leadership: Leadership, now_ms: u64) {
+        self.told_too_far_behind.clear();
+        match leadership.role {
+            Role::Leader if !self.lessor.is_primary() => {
+                self.lessor.promote(self.options.election_ms, now_ms);
+            }
+            Role::Leader => {}
+            _ => self.lessor.demote(),
+        }
+    }
+
+    /// A member needs entries that the log no longer holds. This release has nothing else to give it.
+    fn refuse_snapshots(&mut self, turn: &mut Turn) {
+        for peer in std::mem::take(&mut self.output.snapshots_needed) {
+            self.raft.snapshot_failed(peer);
+            if self.told_too_far_behind.insert(peer) {
+                let first = self.wal.first_index();
+                turn.notices.push(format!(
+                    "member {peer:x} is too far behind: it needs entries before {first}, which the log no longer holds, \
+                     and snapshots between members are not supported yet"
+                ));
+            }
+        }
+    }
+
+    /// Finds the entries that the core no longer has in memory.
+    fn start_log_reads(&mut self) -> Result<(), NodeError> {
+        for read in std::mem::take(&mut self.output.log_reads) {
+            let (from, to) = (read.first, read.last + 1);
+            let bytes = usize::try_from(read.max_bytes).unwrap_or(usize::MAX);
+            match self.wal.entries(from, to, bytes) {
+                Lookup::Ready(entries) => self.hand_back(read.purpose, entries)?,
+                Lookup::OnDisk => {
+                    let ticket = self.wal.read(&mut self.disk, from, to, bytes)?;
+                    self.log_reads.push((ticket, read.purpose));
+                }
+                Lookup::Truncated => self.raft.entries_unavailable(read.purpose),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn read_back(
+        &mut self,
+        ticket: Ticket,
+        entries: Vec<LogEntry>,
+    ) -> Result<(), NodeError> {
+        let place = self.log_reads.iter().position(|(open, _)| *open == ticket);
+        let Some(place) = place else {
+            return Ok(());
+        };
+        let (_, purpose) = self.log_reads.swap_remove(place);
+        self.hand_back(purpose, entries)
+    }
+
+    fn hand_back(
+        &mut self,
+        purpose: LogReadPurpose,
+        entries: Vec<LogEntry>,
+    ) -> Result<(), NodeError> {
+        let entries: Result<Vec<_>, _> = entries.into_iter().map(consensus_entry).collect();
+        Ok(self.raft.entries_read(purpose, entries?)?)
+    }
+
+    /// Gathers the core's writes in the log, and starts their flush if none is in flight.
+    fn write(&mut self) -> Result<(), NodeError> {
+        let Some(number) = self.output.write else {
+            return Ok(());
+        };
+        let mut position = None;
+        if let Some(state) = self.output.hard_state {
+            let record = LogHardState {
+                term: state.term,
+                vote: state.vote.unwrap_or(0),
+                commit: state.commit,
+            };
+            position = Some(self.wal.append(Record::HardState(record))?);
+        }
+        for entry in self.output.entries.drain(..) {
+            let record = LogEntry {
+                index: entry.index,
+                term: entry.term,
+                kind: entry.kind.to_byte(),
+                data: entry.data,
+            };
+            position = Some(self.wal.append(Record::Entry(record))?);
+        }
+        let Some(position) = position else {
+            unreachable!("a write of the core holds a hard state or entries");
+        };
+        self.writes.push(number, position);
+        self.wal.pump(&mut self.disk)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,127 @@
+//! What comes from other members and from operators.
+
+use crate::forwarding::Group;
+use crate::node::{Node, Turn};
+use reeve_engine::command::{Command, CommandError};
+use reeve_engine::disk::Disk;
+use reeve_raft::{
+    Body, ConfigurationChange, EntryKind, MemberId, Message, ProposeError, ReadError, ReadId,
+    StepError, TransferError,
+};
+
+/// A message that was dropped without any effect: the peer or the link is at fault, never this member.
+#[derive(Debug, thiserror::Error)]
+pub enum StepRefusal {
+    /// The message names another sender than the link it came by.
+    #[error("a message from member {from:x} says that it is from {named:x}")]
+    Sender {
+        /// Who sent it.
+        from: MemberId,
+        /// Whom it names.
+        named: MemberId,
+    },
+    /// No honest peer sends this.
+    #[error(transparent)]
+    Consensus(#[from] StepError),
+    /// A forwarded command cannot be read, so no member could apply it.
+    #[error("member {from:x} forwards a command that cannot be read: {source}")]
+    Command {
+        /// Who sent it.
+        from: MemberId,
+        /// What is wrong with it.
+        source: CommandError,
+    },
+    /// A snapshot, which this release does not take.
+    #[error("member {from:x} offers a snapshot, which is not supported yet")]
+    Snapshot {
+        /// Who sent it.
+        from: MemberId,
+    },
+}
+
+impl<D: Disk> Node<D> {
+    /// Takes a message that has come from the member `from`.
+    ///
+    /// # Errors
+    /// [`StepRefusal`]; it had no effect.
+    pub fn step(&mut self, from: MemberId, message: Message) -> Result<(), StepRefusal> {
+        if message.from != from {
+            let named = message.from;
+            return Err(StepRefusal::Sender { from, named });
+        }
+        match &message.body {
+            Body::Snapshot { .. } => return Err(StepRefusal::Snapshot { from }),
+            Body::Propose { id, kind, data } => {
+                if *kind == EntryKind::Command {
+                    let unreadable = data.iter().find_map(|data| Command::parse(data).err());
+                    if let Some(source) = unreadable {
+                        return Err(StepRefusal::Command { from, source });
+                    }
+                }
+                let leads = self.raft.is_leader() && message.term == self.raft.term();
+                if leads && self.is_repeated(message.term, from, *id) {
+                    return Ok(());
+                }
+            }
+            _ => {}
+        }
+        Ok(self.raft.step(message)?)
+    }
+
+    fn is_repeated(&mut self, term: u64, from: MemberId, id: u64) -> bool {
+        let is_new = self.repeats.is_new(term, from, id);
+        !is_new && !self.options.planted.takes_repeats()
+    }
+
+    /// Sends to the leader what was proposed here since the last time.
+    pub(crate) fn forward_waiting(&mut self, turn: &mut Turn) {
+        for Group { id, commands } in self.forwarding.take_groups() {
+            let forwarded = self.raft.forward(id, EntryKind::Command, commands);
+            if forwarded.is_err() {
+                turn.refused.extend(self.forwarding.refused(id));
+            }
+        }
+    }
+
+    /// Asks for a linearizable read. The id comes back in [`Turn::reads`] once the root that is then published may
+    /// answer; it never comes if no leader can be reached, so the host gives up after some time.
+    ///
+    /// # Errors
+    /// Too many wait already.
+    pub fn read(&mut self, id: ReadId) -> Result<(), ReadError> {
+        self.raft.read_index(id)
+    }
+
+    /// Proposes a change of the members, on whichever member. What became of it comes in [`Turn::members`]; the context
+    /// of the change tells whose it is. If another member leads, nothing is known of a refusal.
+    ///
+    /// # Errors
+    /// The core does not take it; nothing of it is in the log.
+    pub fn propose_members(&mut self, change: &ConfigurationChange) -> Result<(), ProposeError> {
+        if self.raft.is_leader() || self.raft.leader().is_none() {
+            return self.raft.propose_configuration(change).map(|_| ());
+        }
+        let id = self.forwarding.next_id();
+        self.raft
+            .forward(id, EntryKind::Configuration, vec![change.to_bytes()])
+    }
+
+    /// Hands leadership to another voter.
+    ///
+    /// # Errors
+    /// [`TransferError`].
+    pub fn transfer_leadership(&mut self, to: MemberId) -> Result<(), TransferError> {
+        self.raft.transfer_leadership(to)
+    }
+
+    /// The link to a member is down: what was on its way may be lost.
+    pub fn peer_unreachable(&mut self, peer: MemberId) {
+        self.raft.peer_unreachable(peer);
+    }
+
+    /// The consensus core, to look at.
+    #[must_use]
+    pub fn consensus(&self) -> &reeve_raft::Raft {
+        &self.raft
+    }
+}

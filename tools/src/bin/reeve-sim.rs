@@ -1,0 +1,7 @@
+//! The simulator.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    reeve_tools::sim::program::main()
+}

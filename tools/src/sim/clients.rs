@@ -1,0 +1,285 @@
+//! Clients: each has one request under way, asks any member, and gives up after some time.
+
+use super::history::{Kind, Request, Told};
+use super::member::Found;
+use super::options::{MILLISECOND, SECOND};
+use super::world::{Event, World};
+use super::{Checked, finding};
+use reeve_engine::command::{
+    Body, Compact, Compare, CompareTarget, DeleteRange, Encoder, Header, LeaseGrant, Operation,
+    Put, RangeRequest, Relation, RequestId, Txn,
+};
+use reeve_engine::mvcc::{Applied, KeyValues, OperationResult};
+use reeve_node::Answered;
+use reeve_raft::MemberId;
+use std::collections::BTreeMap;
+
+/// A client waits so long for an answer.
+const PATIENCE: u64 = 4 * SECOND;
+
+/// All clients and what they know.
+#[derive(Default)]
+pub(crate) struct Clients {
+    pub(crate) requests: Vec<Request>,
+    /// Requests under way: by number the client, and the life of the member that was asked.
+    open: BTreeMap<u64, (u64, MemberId, u64)>,
+    /// When each key was last changed, as far as clients have heard.
+    changed: BTreeMap<Vec<u8>, i64>,
+    /// Leases that were granted.
+    leases: Vec<i64>,
+    encoder: Encoder,
+    pub(crate) stopped: bool,
+    newest: i64,
+}
+
+impl World {
+    /// A client makes its next request.
+    pub(crate) fn ask(&mut self, client: u64) -> Checked {
+        if self.clients.stopped {
+            return Ok(());
+        }
+        let id = self.random.pick(&self.options.members());
+        if !self.members[&id].is_active(self.now) {
+            // The connection is refused.
+            self.schedule(100 * MILLISECOND, Event::Ask(client));
+            return Ok(());
+        }
+        let kind = self.choose();
+        let number = self.clients.requests.len() as u64 + 1;
+        self.clients.requests.push(Request {
+            number,
+            kind: kind.clone(),
+            called: self.now,
+            ended: None,
+            told: Told::Nothing,
+        });
+        let life = self.members[&id].life;
+        self.clients.open.insert(number, (client, id, life));
+        self.schedule(PATIENCE, Event::GiveUp(number));
+        let Some(member) = self.members.get_mut(&id) else {
+            return Ok(());
+        };
+        let Some(running) = &mut member.running else {
+            return Ok(());
+        };
+        let taken = if matches!(kind, Kind::Read { .. }) {
+            running.node.read(number).is_ok()
+        } else {
+            let request = RequestId {
+                member: running.nonce,
+                sequence: number,
+            };
+            let command = encode(&mut self.clients.encoder, request, &kind)?;
+            running.node.propose(command).is_ok()
+        };
+        if !taken {
+            self.end(number, Told::Refused);
+        }
+        self.settle(id)
+    }
+
+    fn choose(&mut self) -> Kind {
+        let number = self.random.between(0, self.options.keys - 1);
+        let key = format!("key {number}").into_bytes();
+        match self.random.between(0, 99) {
+            0..40 => Kind::Read { key },
+            40..65 => Kind::Put { key, lease: 0 },
+            65..75 => Kind::Delete { key },
+            75..88 => {
+                let expected = self.clients.changed.get(&key).copied().unwrap_or(0);
+                Kind::Swap { key, expected }
+            }
+            88..92 => Kind::Grant {
+                seconds: self.random.between(2, 6).cast_signed(),
+            },
+            92..98 if !self.clients.leases.is_empty() => {
+                let lease = self.random.pick(&self.clients.leases);
+                Kind::Put { key, lease }
+            }
+            92..98 => Kind::Put { key, lease: 0 },
+            _ => Kind::Compact {
+                revision: (self.clients.newest - 20).max(1),
+            },
+        }
+    }
+
+    /// A client has waited long enough.
+    pub(crate) fn give_up(&mut self, number: u64) {
+        if self.clients.open.contains_key(&number) {
+            self.end(number, Told::Nothing);
+        }
+    }
+
+    /// The members that a client was connected to has died.
+    pub(crate) fn disconnect(&mut self, id: MemberId) {
+        let open = self.clients.open.iter();
+        let cut: Vec<u64> = open
+            .filter(|(_, (_, member, _))| *member == id)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in cut {
+            self.end(number, Told::Nothing);
+        }
+    }
+
+    /// A request ends for its client.
+    pub(crate) fn end(&mut self, number: u64, told: Told) {
+        let Some((client, ..)) = self.clients.open.remove(&number) else {
+            return;
+        };
+        let request = &mut self.clients.requests[number as usize - 1];
+        match &told {
+            Told::Nothing => self.summary.unknown += 1,
+            _ => self.summary.answered += 1,
+        }
+        if told != Told::Nothing {
+            request.ended = Some(self.now);
+        }
+        let (kind, kept) = (request.kind.clone(), told.clone());
+        request.told = told;
+        self.clients.learn(number, kind, &kept);
+        let pause = self.random.between(MILLISECOND, self.options.think);
+        self.schedule(pause, Event::Ask(client));
+    }
+
+    /// A member may answer a read from the root it has published.
+    pub(crate) fn answer_read(&mut self, id: MemberId, number: u64) -> Checked {
+        let Some((_, asked, life)) = self.clients.open.get(&number).copied() else {
+            return Ok(());
+        };
+        let member = &self.members[&id];
+        let Kind::Read { key } = &self.clients.requests[number as usize - 1].kind else {
+            return Err(finding!("member {id} answers a read that was none"));
+        };
+        if (asked, life) != (id, member.life) {
+            return Err(finding!("member {id} answers the read of another"));
+        }
+        let Some(running) = &member.running else {
+            return Ok(());
+        };
+        let (revision, found) = running.read(key)?;
+        self.summary.reads += 1;
+        self.end(number, Told::Saw { revision, found });
+        Ok(())
+    }
+
+    /// A member answers a command.
+    pub(crate) fn answer(&mut self, id: MemberId, answered: Answered) {
+        let number = answered.request.sequence;
+        let life = self.members[&id].life;
+        let asked = self.clients.open.get(&number);
+        if asked.is_none_or(|(_, member, open)| (*member, *open) != (id, life)) {
+            return;
+        }
+        let told = match answered.outcome {
+            Ok(applied) => told(applied),
+            Err(_) => Told::Refused,
+        };
+        self.end(number, told);
+    }
+}
+
+impl Clients {
+    /// What a client learns from an answer.
+    fn learn(&mut self, number: u64, kind: Kind, told: &Told) {
+        let (Told::Wrote { revision } | Told::Saw { revision, .. } | Told::Done { revision }) =
+            told
+        else {
+            return;
+        };
+        self.newest = self.newest.max(*revision);
+        let changed = match told {
+            Told::Saw { found, .. } => found.as_ref().map_or(0, |found| found.mod_revision),
+            _ if matches!(kind, Kind::Delete { .. }) => 0,
+            _ => *revision,
+        };
+        match kind {
+            Kind::Grant { .. } => self.leases.push(number.cast_signed()),
+            Kind::Compact { .. } => {}
+            Kind::Read { key }
+            | Kind::Put { key, .. }
+            | Kind::Delete { key }
+            | Kind::Swap { key, .. } => {
+                self.changed.insert(key, changed);
+            }
+        }
+    }
+}
+
+fn told(applied: Applied) -> Told {
+    match applied {
+        Applied::DeleteRange {
+            revision,
+            deleted: 0,
+            ..
+        } => Told::Saw {
+            revision,
+            found: None,
+        },
+        Applied::Put { revision, .. } | Applied::DeleteRange { revision, .. } => {
+            Told::Wrote { revision }
+        }
+        Applied::Txn { revision, result } => match result.results.first() {
+            Some(OperationResult::Range { pairs, .. }) => Told::Saw {
+                revision,
+                found: first_pair(pairs),
+            },
+            _ => Told::Wrote { revision },
+        },
+        Applied::Compacted { revision, .. }
+        | Applied::LeaseGranted { revision, .. }
+        | Applied::LeaseRevoked { revision, .. } => Told::Done { revision },
+    }
+}
+
+fn first_pair(pairs: &KeyValues) -> Option<Found> {
+    pairs.iter().next().map(|pair| Found {
+        value: pair.value.to_vec(),
+        mod_revision: pair.mod_revision,
+    })
+}
+
+fn encode(encoder: &mut Encoder, request: RequestId, kind: &Kind) -> Checked<bytes::Bytes> {
+    let value = request.sequence.to_string().into_bytes();
+    let put = |key, lease| Put {
+        key,
+        value: &value,
+        lease,
+        ..Put::default()
+    };
+    let body = match kind {
+        Kind::Read { .. } => return Err(finding!("a read is no command")),
+        Kind::Put { key, lease } => Body::Put(put(key, *lease)),
+        Kind::Delete { key } => Body::DeleteRange(DeleteRange {
+            key,
+            ..DeleteRange::default()
+        }),
+        Kind::Swap { key, expected } => Body::Txn(Txn {
+            compares: vec![Compare {
+                key,
+                range_end: &[],
+                target: CompareTarget::Mod(*expected),
+                relation: Relation::Equal,
+            }],
+            success: vec![Operation::Put(put(key, 0))],
+            failure: vec![Operation::Range(RangeRequest {
+                key,
+                ..RangeRequest::default()
+            })],
+        }),
+        Kind::Grant { seconds } => Body::LeaseGrant(LeaseGrant {
+            id: request.sequence.cast_signed(),
+            ttl: *seconds,
+        }),
+        Kind::Compact { revision } => Body::Compact(Compact {
+            revision: *revision,
+            physical: false,
+        }),
+    };
+    let header = Header {
+        request,
+        ..Header::default()
+    };
+    let encoded = encoder.encode(&header, &body);
+    encoded.map_err(|error| finding!("a command cannot be encoded: {error}"))
+}

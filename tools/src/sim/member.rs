@@ -1,0 +1,282 @@
+//! One member: its disk, which outlives it, and its node while it runs.
+
+use super::options::{MICROSECOND, MILLISECOND, Options, TICK};
+use super::random::Random;
+use super::{Checked, finding};
+use reeve_engine::btree::{Reader, Store, StoreOptions};
+use reeve_engine::command::{RangeRequest, Refusal};
+use reeve_engine::disk::simulated::{Request, Verdict};
+use reeve_engine::disk::{Action, SimulatedDisk, SimulatedMedium};
+use reeve_engine::mvcc::{Budget, HashTask, RangeSummary, RangeTask, Step};
+use reeve_engine::pages::{
+    CheckpointSummary, Outcome, PageSpace, SimulatedSource, Stop, create_page_file,
+};
+use reeve_engine::wal::{Identity, Wal, WalOptions};
+use reeve_node::{Node, NodeError, NodeOptions, Turn};
+use reeve_raft::MemberId;
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+const PAGES: &str = "/pages";
+/// Few enough for page faults to be frequent.
+const CACHE_BYTES: u64 = 64 << 10;
+/// Address space for the page file.
+const RANGE_BYTES: u64 = 64 << 20;
+
+/// What a disk does to its member.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    random: RefCell<Random>,
+    /// Longest write or flush.
+    pub(crate) slowest: Cell<u64>,
+    /// How many times longer those of the log take.
+    log_factor: u64,
+    /// Operations until the member dies; 0 if it does not.
+    pub(crate) fuse: Cell<u64>,
+    /// It is to die now.
+    pub(crate) blown: Cell<bool>,
+}
+
+impl Trouble {
+    fn decide(&self, request: &Request<'_>) -> Verdict {
+        let left = self.fuse.get();
+        if left > 0 {
+            self.fuse.set(left - 1);
+            self.blown.set(self.blown.get() || left == 1);
+        }
+        let slowest = match request.action {
+            Action::Write | Action::Sync if request.path.starts_with("/wal") => {
+                self.slowest.get() * self.log_factor
+            }
+            Action::Write | Action::Sync => self.slowest.get(),
+            _ => 100 * MICROSECOND,
+        };
+        let delay = self.random.borrow_mut().between(slowest / 10, slowest);
+        Verdict::after(delay)
+    }
+}
+
+/// What runs.
+pub(crate) struct Running {
+    pub(crate) node: Node<SimulatedDisk>,
+    pub(crate) space: Arc<PageSpace>,
+    pub(crate) reader: Reader,
+    pub(crate) turn: Turn,
+    /// The member part of the ids of requests made in this life.
+    pub(crate) nonce: u64,
+}
+
+/// One member. See the module.
+pub(crate) struct Member {
+    pub(crate) id: MemberId,
+    pub(crate) medium: SimulatedMedium,
+    pub(crate) trouble: Rc<Trouble>,
+    pub(crate) running: Option<Running>,
+    /// Counts starts, so that what belongs to an earlier life is recognised.
+    pub(crate) life: u64,
+    pub(crate) paused_until: u64,
+    /// This member's ticks come at `rate` / 1000 of the true speed.
+    pub(crate) rate: u64,
+    /// Commit index up to which terms were compared.
+    pub(crate) checked: u64,
+    /// Applied index at which the store was hashed last.
+    pub(crate) hashed: u64,
+}
+
+/// A pair that a read has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) value: Vec<u8>,
+    pub(crate) mod_revision: i64,
+}
+
+impl Member {
+    pub(crate) fn new(id: MemberId, options: &Options, random: &mut Random) -> Self {
+        let trouble = Rc::new(Trouble {
+            random: RefCell::new(Random::new(random.next())),
+            slowest: Cell::new(options.flush),
+            log_factor: random.pick(&options.log_factors),
+            fuse: Cell::new(0),
+            blown: Cell::new(false),
+        });
+        let medium = SimulatedMedium::new();
+        let host = Rc::clone(&trouble);
+        medium.set_host(move |request: &Request<'_>| host.decide(request));
+        Member {
+            id,
+            medium,
+            trouble,
+            running: None,
+            life: 0,
+            paused_until: 0,
+            rate: random.between(950, 1050),
+            checked: 0,
+            hashed: 0,
+        }
+    }
+
+    /// Whether it runs and does not stand still.
+    pub(crate) fn is_active(&self, now: u64) -> bool {
+        self.running.is_some() && self.paused_until <= now
+    }
+
+    /// Starts the member from what its disk holds. It takes the time that the disk takes.
+    pub(crate) fn start(&mut self, options: &Options, seed: u64, now: u64) -> Checked {
+        self.medium.advance_to(now);
+        self.life += 1;
+        self.checked = 0;
+        self.hashed = 0;
+        let nonce = self.id << 32 | self.life;
+        let running = self.open(options, seed, nonce);
+        let id = self.id;
+        let running = running.map_err(|error| finding!("member {id} cannot start: {error}"))?;
+        self.running = Some(running);
+        self.paused_until = self.medium.now();
+        Ok(())
+    }
+
+    fn open(&self, options: &Options, seed: u64, nonce: u64) -> Result<Running, String> {
+        let mut disk = self.medium.attach();
+        let identity = Identity {
+            cluster_id: 1,
+            member_id: self.id,
+        };
+        let wal = WalOptions {
+            segment_bytes: options.segment_bytes,
+            cache_bytes: options.log_cache_bytes,
+            ..WalOptions::new(identity)
+        };
+        let log = Wal::open(&mut disk, Path::new("/wal"), wal).map_err(text)?;
+        if !self.medium.files().contains(&PathBuf::from(PAGES)) {
+            create_page_file(&mut disk, Path::new(PAGES), [1, self.id]).map_err(text)?;
+        }
+        let source = SimulatedSource::new(&self.medium, PAGES.into(), RANGE_BYTES).map_err(text)?;
+        let sizes = StoreOptions {
+            reserve_bytes: 1 << 20,
+            cache_bytes: CACHE_BYTES,
+        };
+        let (first, last) = (log.wal.first_index(), log.wal.last_index());
+        let usable = |checkpoint: &CheckpointSummary| {
+            checkpoint.applied_index + 1 >= first && checkpoint.applied_index <= last
+        };
+        let opened = Store::open(
+            &mut disk,
+            Path::new(PAGES),
+            Box::new(source),
+            &sizes,
+            usable,
+        )
+        .map_err(text)?;
+        let space = Arc::clone(opened.store.space());
+        let mut bring_in = |stop| match stop {
+            Stop::NeedPages(faults) => space.bring_in(&faults).map_err(NodeError::Damage),
+            stop => Err(NodeError::from_stop(stop)),
+        };
+        let node_options = self.node_options(options, seed, nonce);
+        let started = Node::start(node_options, disk, log, opened, &mut bring_in).map_err(text)?;
+        let mut node = started.node;
+        node.keep_events(true);
+        Ok(Running {
+            reader: node.reader(),
+            node,
+            space,
+            turn: Turn::default(),
+            nonce,
+        })
+    }
+
+    fn node_options(&self, options: &Options, seed: u64, nonce: u64) -> NodeOptions {
+        NodeOptions {
+            member_id: self.id,
+            voters: options.members(),
+            election_ticks: options.election_ticks,
+            election_ms: u64::from(options.election_ticks) * TICK / MILLISECOND,
+            pre_vote: options.pre_vote,
+            minimum_lease_ttl: 1,
+            lease_retry_ms: 3000,
+            log_cache_bytes: options.log_cache_bytes,
+            request_nonce: nonce,
+            seed,
+            incarnation: nonce,
+            checkpoints: options.checkpoints,
+            planted: options.planted,
+        }
+    }
+
+    /// The power is cut: what is not flushed is lost, kept or torn as the seed says.
+    pub(crate) fn lose_power(&mut self, now: u64, seed: u64) {
+        self.medium.advance_to(now);
+        self.medium.lose_power_by_chance(seed);
+        self.bury();
+    }
+
+    /// The process is killed: what the kernel has begun is finished.
+    pub(crate) fn kill(&mut self, now: u64) {
+        self.medium.advance_to(now);
+        self.bury();
+        while let Some(due) = self.medium.next_due() {
+            self.medium.advance_to(due);
+        }
+    }
+
+    fn bury(&mut self) {
+        self.running = None;
+        self.trouble.fuse.set(0);
+        self.trouble.blown.set(false);
+        self.paused_until = 0;
+    }
+}
+
+impl Running {
+    fn insist<T>(&self, mut step: impl FnMut(&Reader) -> Outcome<Step<T>>) -> Checked<T> {
+        loop {
+            match step(&self.reader) {
+                Ok(Step::Done(value)) => return Ok(value),
+                Ok(Step::Yield) => {}
+                Ok(Step::Refused(refusal)) => return Err(refused(refusal)),
+                Err(Stop::NeedPages(faults)) => {
+                    let brought = self.space.bring_in(&faults);
+                    brought.map_err(|damage| finding!("a page is damaged: {damage}"))?;
+                }
+                Err(stop) => return Err(finding!("a read stops: {stop}")),
+            }
+        }
+    }
+
+    /// What the root published now holds under a key, and its revision.
+    pub(crate) fn read(&self, key: &[u8]) -> Checked<(i64, Option<Found>)> {
+        let request = RangeRequest {
+            key,
+            ..RangeRequest::default()
+        };
+        let mut found = None;
+        let mut task = RangeTask::new(request);
+        let RangeSummary { revision, .. } = self.insist(|reader| {
+            task.step(&reader.view(), &mut Budget::unlimited(), &mut |pair| {
+                found = Some(Found {
+                    value: pair.value.to_vec(),
+                    mod_revision: pair.mod_revision,
+                });
+            })
+        })?;
+        Ok((revision, found))
+    }
+
+    /// A hash over all that members have in common in the root published now.
+    pub(crate) fn hash(&self) -> Checked<u32> {
+        let mut task = HashTask::new();
+        let (hash, _) =
+            self.insist(|reader| task.step(&reader.view(), &mut Budget::unlimited()))?;
+        Ok(hash)
+    }
+}
+
+fn refused(refusal: Refusal) -> super::Finding {
+    finding!("a read at the current revision is refused: {refusal}")
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

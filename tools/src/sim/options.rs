@@ -1,0 +1,160 @@
+//! What kind of cluster and trouble a seed stands for. Seeds differ in which faults occur at all, so that rare
+//! combinations are not drowned (Groce et al., "Swarm Testing", ISSTA 2012).
+
+use super::random::Random;
+use reeve_node::{CheckpointOptions, Planted};
+use reeve_raft::MemberId;
+
+/// Nanoseconds.
+pub(crate) const MICROSECOND: u64 = 1000;
+/// Nanoseconds.
+pub(crate) const MILLISECOND: u64 = 1000 * MICROSECOND;
+/// Nanoseconds.
+pub(crate) const SECOND: u64 = 1000 * MILLISECOND;
+/// Between two ticks of a member whose clock is right.
+pub(crate) const TICK: u64 = 100 * MILLISECOND;
+/// Length of the phase with faults.
+const FAULTY: u64 = 60 * SECOND;
+/// The phase after it, in which everything has to work again.
+pub(crate) const CALM: u64 = 40 * SECOND;
+
+/// Everything that a run depends on. Times are in nanoseconds.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// From which all of it follows.
+    pub seed: u64,
+    /// The defect to run with.
+    pub planted: Planted,
+    /// Its name.
+    pub planted_name: Option<String>,
+    pub(crate) voters: u64,
+    pub(crate) faulty: u64,
+    pub(crate) clients: u64,
+    pub(crate) keys: u64,
+    /// Longest pause of a client between two requests.
+    pub(crate) think: u64,
+    pub(crate) loss_permille: u64,
+    pub(crate) repeat_permille: u64,
+    /// Longest usual delay of a message.
+    pub(crate) delay: u64,
+    /// Messages that take up to a hundred times longer.
+    pub(crate) late_permille: u64,
+    /// Longest write or flush.
+    pub(crate) flush: u64,
+    /// Average time between faults of each kind; 0 turns the kind off.
+    pub(crate) crash: u64,
+    pub(crate) fuse: u64,
+    pub(crate) partition: u64,
+    pub(crate) pause: u64,
+    pub(crate) transfer: u64,
+    /// How often a new leader falls at once, by a crash or a cut.
+    pub(crate) topple_permille: u64,
+    /// How often a member loses power as soon as it has voted.
+    pub(crate) die_voting_permille: u64,
+    /// Longest time for which a member stays down.
+    pub(crate) down: [u64; 3],
+    /// How many times longer writes of the log take than others; drawn for each member.
+    pub(crate) log_factors: [u64; 3],
+    /// Ticks without a leader before an election.
+    pub(crate) election_ticks: u32,
+    pub(crate) pre_vote: bool,
+    pub(crate) segment_bytes: u64,
+    pub(crate) log_cache_bytes: usize,
+    pub(crate) checkpoints: CheckpointOptions,
+}
+
+impl Options {
+    /// The run of this seed.
+    #[must_use]
+    pub fn of_seed(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let r = &mut random;
+        let every = |r: &mut Random, permille, average| {
+            if r.chance(permille) {
+                r.between(average / 3, average * 2)
+            } else {
+                0
+            }
+        };
+        let mild = Self {
+            seed,
+            planted: Planted::default(),
+            planted_name: None,
+            voters: r.pick(&[3, 3, 5]),
+            faulty: FAULTY,
+            clients: r.pick(&[2, 4, 8]),
+            keys: r.pick(&[2, 5, 10]),
+            think: r.pick(&[50, 200]) * MILLISECOND,
+            loss_permille: r.pick(&[0, 0, 10, 100, 200]),
+            repeat_permille: r.pick(&[0, 10, 100, 500]),
+            delay: r.pick(&[1, 5, 20, 60]) * MILLISECOND,
+            late_permille: r.pick(&[0, 5, 50]),
+            flush: r.pick(&[1, 5, 30, 150]) * MILLISECOND,
+            crash: every(r, 700, 5 * SECOND),
+            fuse: every(r, 700, 5 * SECOND),
+            partition: every(r, 600, 5 * SECOND),
+            pause: every(r, 400, 6 * SECOND),
+            transfer: every(r, 400, 5 * SECOND),
+            topple_permille: r.pick(&[0, 0, 300, 700]),
+            die_voting_permille: 0,
+            down: [20 * MILLISECOND, SECOND, 5 * SECOND],
+            log_factors: r.pick(&[[1, 1, 1], [1, 1, 30]]),
+            election_ticks: 10,
+            pre_vote: r.chance(700),
+            segment_bytes: r.pick(&[64, 256]) << 10,
+            log_cache_bytes: r.pick(&[0, 2_000, 1 << 20]),
+            checkpoints: CheckpointOptions {
+                dirty_bytes: r.pick(&[64, 256, 1024]) << 10,
+                log_bytes: r.pick(&[128, 1024]) << 10,
+                entries: r.pick(&[1, 20, 1000]),
+                quiet_ms: r.pick(&[20, 500]),
+                dirty_limit: 4 << 20,
+                slice_bytes: 16 << 10,
+                sync_bytes: r.pick(&[16, 64]) << 10,
+                // Members that lag are supplied from the log alone.
+                keep_entries: 1 << 40,
+                keep_bytes: 1 << 40,
+            },
+        };
+        if seed.is_multiple_of(2) {
+            mild.stormy(r)
+        } else {
+            mild
+        }
+    }
+
+    /// A quick cluster in which leaders fall as soon as they are elected and members die as soon as they have voted:
+    /// what it takes to meet the rare interleavings of elections and old entries.
+    fn stormy(self, r: &mut Random) -> Self {
+        Self {
+            loss_permille: r.pick(&[0, 0, 50]),
+            late_permille: 0,
+            delay: r.pick(&[1, 5, 20]) * MILLISECOND,
+            flush: r.pick(&[1, 20, 100]) * MILLISECOND,
+            crash: 0,
+            pause: 0,
+            topple_permille: r.pick(&[300, 700]),
+            die_voting_permille: r.pick(&[0, 200, 500]),
+            down: [MILLISECOND, 20 * MILLISECOND, SECOND],
+            election_ticks: r.pick(&[2, 3]),
+            pre_vote: r.chance(300),
+            ..self
+        }
+    }
+
+    /// The same with a defect; `None` if this build has none of that name.
+    #[must_use]
+    pub fn planting(self, name: &str) -> Option<Self> {
+        let planted = Planted::named(name)?;
+        let planted_name = Some(name.to_owned());
+        Some(Self {
+            planted,
+            planted_name,
+            ..self
+        })
+    }
+
+    pub(crate) fn members(&self) -> Vec<MemberId> {
+        (1..=self.voters).collect()
+    }
+}
