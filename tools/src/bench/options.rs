@@ -43,30 +43,27 @@ pub enum Workload {
     Put(RunOptions),
     /// Read single keys
     Get {
-        /// Run options.
-        #[command(flatten)]
-        run: RunOptions,
         /// How reads are answered.
         #[command(flatten)]
         read: ConsistencyOptions,
-    },
-    /// Read a fixed interval
-    Range {
         /// Run options.
         #[command(flatten)]
         run: RunOptions,
+    },
+    /// Read a fixed interval
+    Range {
         /// How reads are answered.
         #[command(flatten)]
         read: ConsistencyOptions,
         /// What is read.
         #[command(flatten)]
         range: RangeOptions,
-    },
-    /// Read the key space page by page
-    Pages {
         /// Run options.
         #[command(flatten)]
         run: RunOptions,
+    },
+    /// Read the key space page by page
+    Pages {
         /// How reads are answered.
         #[command(flatten)]
         read: ConsistencyOptions,
@@ -79,87 +76,90 @@ pub enum Workload {
         /// Read at the revision that lies this many writes back
         #[arg(long, default_value_t = 0)]
         revision_lag: i64,
+        /// Run options.
+        #[command(flatten)]
+        run: RunOptions,
     },
     /// Delete keys
     Delete(RunOptions),
     /// Put several keys per transaction
     TxnPut {
-        /// Run options.
-        #[command(flatten)]
-        run: RunOptions,
         /// Puts per transaction
         #[arg(long, default_value_t = 1)]
         txn_ops: usize,
-    },
-    /// Transactions that read and transactions that put
-    TxnMixed {
         /// Run options.
         #[command(flatten)]
         run: RunOptions,
+    },
+    /// Transactions that read and transactions that put
+    TxnMixed {
         /// How reads are answered.
         #[command(flatten)]
         read: ConsistencyOptions,
         /// Reads per write
         #[arg(long, default_value_t = 1.0)]
         rw_ratio: f64,
+        /// Run options.
+        #[command(flatten)]
+        run: RunOptions,
     },
     /// Compare-and-swap: read a key, put it if it has not changed since
     Cas(RunOptions),
     /// Watch fan-out: many watchers of one key (or of --watched-key-total keys) while it is put
     Watch {
-        /// Run options; --conns and --clients are those of the puts.
-        #[command(flatten)]
-        run: RunOptions,
         /// The watchers.
         #[command(flatten)]
         watch: WatchOptions,
+        /// Run options; --conns and --clients are those of the puts.
+        #[command(flatten)]
+        run: RunOptions,
     },
     /// Watch latency: one watcher of all keys, from the put's send to the event's arrival
     WatchLatency(RunOptions),
     /// Grant leases
     LeaseGrant {
-        /// Run options.
-        #[command(flatten)]
-        run: RunOptions,
         /// Time to live in seconds
         #[arg(long, default_value_t = 60)]
         ttl: i64,
+        /// Run options.
+        #[command(flatten)]
+        run: RunOptions,
     },
     /// Renew leases, one per client, over one stream per connection
     LeaseKeepalive {
-        /// Run options.
-        #[command(flatten)]
-        run: RunOptions,
         /// Time to live in seconds
         #[arg(long, default_value_t = 60)]
         ttl: i64,
+        /// Run options.
+        #[command(flatten)]
+        run: RunOptions,
     },
     /// Grant leases with a key each and let them expire; measures how late the keys are deleted
     LeaseStorm {
-        /// Run options.
-        #[command(flatten)]
-        run: RunOptions,
         /// Time to live in seconds
         #[arg(long, default_value_t = 5)]
         ttl: i64,
+        /// Run options.
+        #[command(flatten)]
+        run: RunOptions,
     },
     /// Compete for locks
     Lock {
-        /// Run options.
-        #[command(flatten)]
-        run: RunOptions,
         /// Locks competed for
         #[arg(long, default_value_t = 1)]
         names: usize,
-    },
-    /// Compete in elections
-    Election {
         /// Run options.
         #[command(flatten)]
         run: RunOptions,
+    },
+    /// Compete in elections
+    Election {
         /// Elections competed in
         #[arg(long, default_value_t = 1)]
         names: usize,
+        /// Run options.
+        #[command(flatten)]
+        run: RunOptions,
     },
     /// Connect, read once, close, and connect again
     ConnStorm(RunOptions),
@@ -167,20 +167,20 @@ pub enum Workload {
     Kubernetes(RunOptions),
     /// The YCSB core workloads
     Ycsb {
-        /// Run options.
-        #[command(flatten)]
-        run: RunOptions,
         /// Which.
         #[arg(value_enum)]
         workload: Ycsb,
-    },
-    /// The mix of operations that a TOML file describes
-    Mix {
         /// Run options.
         #[command(flatten)]
         run: RunOptions,
+    },
+    /// The mix of operations that a TOML file describes
+    Mix {
         /// The file.
         file: PathBuf,
+        /// Run options.
+        #[command(flatten)]
+        run: RunOptions,
     },
 }
 
@@ -256,9 +256,6 @@ pub struct WatchOptions {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Load")]
 pub struct RunOptions {
-    /// Whom to talk to.
-    #[command(flatten)]
-    pub target: TargetOptions,
     /// Total number of connections
     #[arg(long, default_value_t = 1)]
     pub conns: usize,
@@ -289,6 +286,9 @@ pub struct RunOptions {
     /// Longest a request may take
     #[arg(long, value_parser = parse_duration, default_value = "30s")]
     pub timeout: Duration,
+    /// Whom to talk to.
+    #[command(flatten)]
+    pub target: TargetOptions,
     /// Keys and values.
     #[command(flatten)]
     pub data: DataOptions,
@@ -414,9 +414,6 @@ pub struct CompareOptions {
 /// Options of `verify`.
 #[derive(Debug, Clone, Args)]
 pub struct VerifyOptions {
-    /// Whom to talk to.
-    #[command(flatten)]
-    pub target: TargetOptions,
     /// Concurrent clients, each with its own connection
     #[arg(long, default_value_t = 10)]
     pub clients: usize,
@@ -438,4 +435,7 @@ pub struct VerifyOptions {
     /// Write the history, one operation a line, as JSON
     #[arg(long)]
     pub history: Option<PathBuf>,
+    /// Whom to talk to.
+    #[command(flatten)]
+    pub target: TargetOptions,
 }

@@ -176,16 +176,29 @@ impl<'a> Search<'a> {
 
     /// The earliest return among unplaced operations: nothing called later may come before it.
     fn horizon(&self) -> Nanos {
-        let mut horizon = Nanos::MAX;
+        let first = self.first_unplaced();
+        first
+            .and_then(|index| self.operations[index].returned)
+            .unwrap_or(Nanos::MAX)
+    }
+
+    /// Among the unplaced answered operations, the one that returned first. It is not looked for
+    /// beyond the operations that were called before that: a history may be long.
+    fn first_unplaced(&self) -> Option<usize> {
+        let mut first: Option<(usize, Nanos)> = None;
         for (index, operation) in self.operations.iter().enumerate().skip(self.low) {
-            if operation.invoked > horizon {
+            if first.is_some_and(|(_, returned)| operation.invoked > returned) {
                 break;
             }
-            if !self.placed[index] && operation.answer.is_some() {
-                horizon = horizon.min(operation.returned.unwrap_or(Nanos::MAX));
+            if !self.placed[index]
+                && operation.answer.is_some()
+                && let Some(returned) = operation.returned
+                && first.is_none_or(|(_, earliest)| returned < earliest)
+            {
+                first = Some((index, returned));
             }
         }
-        horizon
+        first.map(|(index, _)| index)
     }
 
     fn place(&mut self, operation: usize, value: Option<&'a str>) {
@@ -241,9 +254,7 @@ impl<'a> Search<'a> {
 
     fn note_progress(&mut self, depth: usize) {
         if depth >= self.furthest.0 {
-            let first_unplaced = (self.low..self.operations.len())
-                .filter(|&index| !self.placed[index] && self.operations[index].answer.is_some())
-                .min_by_key(|&index| self.operations[index].returned);
+            let first_unplaced = self.first_unplaced();
             self.furthest = (depth, first_unplaced.map(|index| (index, self.value)));
         }
     }
