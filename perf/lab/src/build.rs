@@ -1,7 +1,6 @@
 //! Builds what is measured: etcd through the Go module proxy, reeve and the generator by cargo.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::error::{LabError, LabResult};
@@ -29,43 +28,25 @@ pub(crate) fn run(command: &mut Command) -> LabResult<String> {
     )))
 }
 
-/// The etcd binary, built into `target/lab` unless it is there. The server's module has replace
-/// lines, so it is built as a dependency of a module of our own.
+/// The etcd binary, which `perf/etcd/build` makes unless it is there, from pinned sources.
 pub(crate) fn etcd() -> LabResult<PathBuf> {
-    let directory = PathBuf::from("target/lab").join(format!("etcd-{ETCD_VERSION}"));
-    let binary = directory.join("etcd");
-    if binary.exists() {
-        return Ok(binary);
+    let folder = target_folder().join("oracle");
+    let binary = folder.join("etcd");
+    if !binary.exists() {
+        say(format!("building etcd {ETCD_VERSION}"));
     }
-    say(format!("building etcd {ETCD_VERSION}"));
-    fs::create_dir_all(&directory).map_err(LabError::file(&directory))?;
-    let write = |name: &str, text: String| {
-        let path = directory.join(name);
-        fs::write(&path, text).map_err(LabError::file(path))
-    };
-    let require = format!("require go.etcd.io/etcd/server/v3 {ETCD_VERSION}\n");
-    write("go.mod", format!("module lab\n\ngo 1.26\n\n{require}"))?;
-    let import = "import _ \"go.etcd.io/etcd/server/v3\"\n";
-    write(
-        "tools.go",
-        format!("//go:build tools\n\npackage lab\n\n{import}"),
-    )?;
-    let go = |arguments: &[&str]| {
-        run(Command::new("go")
-            .args(arguments)
-            .current_dir(&directory)
-            .env("GOFLAGS", "-mod=mod"))
-    };
-    go(&["mod", "tidy"])?;
-    go(&["build", "-o", "etcd", "go.etcd.io/etcd/server/v3"])?;
+    run(Command::new("perf/etcd/build").arg(&folder))?;
     Ok(binary)
+}
+
+fn target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from)
 }
 
 /// A binary of this workspace, built with optimisation.
 pub(crate) fn workspace_binary(package: &str, name: &str) -> LabResult<PathBuf> {
     run(Command::new("cargo").args(["build", "--release", "-p", package, "--bin", name]))?;
-    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
-    let binary = Path::new(&target).join("release").join(name);
+    let binary = target_folder().join("release").join(name);
     if binary.exists() {
         return Ok(binary);
     }

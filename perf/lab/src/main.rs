@@ -6,11 +6,13 @@
 
 mod build;
 mod cgroup;
+mod charts;
 mod error;
 mod generator;
 mod maintenance;
 mod measure;
 mod profile;
+mod readme;
 mod results;
 mod rows;
 mod server;
@@ -45,8 +47,17 @@ enum Command {
         #[command(flatten)]
         run: RunArguments,
     },
-    /// List the rows
+    /// List the rows, with the time each takes
     List,
+    /// Bring the README's figures and pictures up to date with the newest results
+    Readme {
+        /// Where the results are
+        #[arg(long, default_value = "perf/results")]
+        results: PathBuf,
+        /// The text to change
+        #[arg(long, default_value = "README.md")]
+        readme: PathBuf,
+    },
     /// Make a flame graph of a server under a workload
     Profile {
         /// etcd or reeve
@@ -63,8 +74,8 @@ enum Command {
 
 #[derive(Debug, Clone, clap::Args)]
 struct RunArguments {
-    /// Rounds; each measures both servers
-    #[arg(long, default_value_t = 5)]
+    /// Rounds; each measures both servers. Long rows make fewer: `list` says how many
+    #[arg(long, default_value_t = DEFAULT_ROUNDS)]
     rounds: usize,
     /// Short runs over few keys: to see that all works, not to quote
     #[arg(long)]
@@ -115,16 +126,57 @@ fn execute(command: Command) -> LabResult<()> {
         Command::Row { rows, run } => run_rows(&rows, &run),
         Command::List => {
             for (index, row) in rows::ALL.iter().enumerate() {
-                say(format!("{:>2}  {}", index + 1, row.title));
+                let rounds = Lab::rounds(row, DEFAULT_ROUNDS);
+                let each = 2 * (row.seconds)(&Scale::FULL);
+                let number = index + 1;
+                let title = row.title;
+                say(format!(
+                    "{number:>2}  {title} ({} of about {})",
+                    rounds_text(rounds),
+                    duration(each)
+                ));
             }
             Ok(())
         }
+        Command::Readme { results, readme } => readme::refresh(&results, &readme),
         Command::Profile {
             server,
             seconds,
             workload,
         } => profile::profile(server, seconds, &workload),
     }
+}
+
+/// Rounds unless told.
+const DEFAULT_ROUNDS: usize = 5;
+
+/// Seconds in words.
+fn duration(seconds: u64) -> String {
+    match (seconds / 3600, seconds / 60 % 60) {
+        (0, 0) => format!("{seconds} s"),
+        (0, minutes) => format!("{minutes} min"),
+        (hours, minutes) => format!("{hours} h {minutes:02} min"),
+    }
+}
+
+fn rounds_text(rounds: usize) -> String {
+    format!("{rounds} round{}", if rounds == 1 { "" } else { "s" })
+}
+
+/// Says beforehand how long the rows will take.
+fn say_estimate(lab: &Lab, chosen: &[(usize, &rows::Row)], rounds: usize) {
+    let mut all = 0;
+    for (number, row) in chosen {
+        let seconds = lab.estimate(row, rounds);
+        all += seconds;
+        let made = Lab::rounds(row, rounds);
+        say(format!(
+            "row {number}: {}, about {}",
+            rounds_text(made),
+            duration(seconds)
+        ));
+    }
+    say(format!("in all about {}\n", duration(all)));
 }
 
 fn run_rows(numbers: &[usize], run: &RunArguments) -> LabResult<()> {
@@ -136,12 +188,13 @@ fn run_rows(numbers: &[usize], run: &RunArguments) -> LabResult<()> {
     }
     let scale = if run.quick { Scale::QUICK } else { Scale::FULL };
     let lab = Lab::new(run, scale)?;
-    let mut table = results::Table::begin(&lab, run.rounds, run.quick)?;
+    let mut table = results::Table::begin(&lab, &run.results, run.quick)?;
+    say_estimate(&lab, &chosen, run.rounds);
     for (number, row) in chosen {
         say(format!("row {number}: {}", row.title));
         let measured = lab.measure(row, run.rounds);
         table.add(number, row.title, measured);
-        say(table.last_row());
+        say(table.row(number));
         // After every row, so that a run that is cut short leaves what it has.
         table.write(&run.results)?;
     }

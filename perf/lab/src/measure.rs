@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use reeve_tools::bench::compare::median;
 use reeve_tools::bench::environment::Environment;
@@ -113,6 +114,10 @@ pub(crate) struct Measured {
     pub(crate) figures: Vec<Compared>,
     /// Why a server could not run the row.
     pub(crate) remarks: Vec<String>,
+    /// How many rounds there were.
+    pub(crate) rounds: usize,
+    /// How long they took in all.
+    pub(crate) seconds: u64,
 }
 
 /// The laboratory: binaries, directories, scale.
@@ -194,9 +199,26 @@ impl Lab {
         Ok(*self.etcd_maximum.get_or_init(|| rate))
     }
 
-    /// Measures a row on both servers, `rounds` times in turn.
-    pub(crate) fn measure(&self, row: &Row, rounds: usize) -> Measured {
-        let mut measured = Measured::default();
+    /// The rounds that are made of a row when `wanted` are wanted.
+    pub(crate) fn rounds(row: &Row, wanted: usize) -> usize {
+        wanted.min(row.most_rounds)
+    }
+
+    /// About how many seconds a row will take.
+    pub(crate) fn estimate(&self, row: &Row, wanted: usize) -> u64 {
+        let servers = [&self.etcd, &self.reeve];
+        let measured = servers.into_iter().filter(|server| server.is_ok()).count();
+        (row.seconds)(&self.scale) * Self::rounds(row, wanted) as u64 * measured as u64
+    }
+
+    /// Measures a row on both servers, `wanted` times in turn, or as often as the row allows.
+    pub(crate) fn measure(&self, row: &Row, wanted: usize) -> Measured {
+        let began = Instant::now();
+        let rounds = Self::rounds(row, wanted);
+        let mut measured = Measured {
+            rounds,
+            ..Measured::default()
+        };
         let mut given_up: Vec<Kind> = Vec::new();
         for round in 0..rounds {
             let order = match round % 2 {
@@ -228,6 +250,7 @@ impl Lab {
                 }
             }
         }
+        measured.seconds = began.elapsed().as_secs();
         measured
     }
 }

@@ -7,35 +7,38 @@ use std::process::Command;
 
 use reeve_tools::bench::compare::{median, number};
 use reeve_tools::bench::environment::Environment;
+use reeve_tools::bench::files::to_json;
 use reeve_tools::bench::report::table::{latency, size};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::build::{ETCD_VERSION, run};
 use crate::error::{LabError, LabResult};
 use crate::measure::{Lab, Measured};
 
 /// A row with its number and title.
-#[derive(Debug, Clone, Serialize)]
-struct TableRow {
-    number: usize,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct TableRow {
+    pub(crate) number: usize,
     title: String,
-    measured: Measured,
+    pub(crate) measured: Measured,
 }
 
-/// All that was measured in one go.
-#[derive(Debug, Clone, Serialize)]
+/// All that was measured of one commit on one day.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Table {
     /// UTC date and time of the beginning.
-    date: String,
+    pub(crate) date: String,
     /// Commit of the tree, with a mark when it was changed.
-    commit: String,
-    etcd: String,
-    rounds: usize,
+    pub(crate) commit: String,
+    pub(crate) etcd: String,
     /// Short runs: not to be quoted.
-    quick: bool,
-    environment: Environment,
-    rows: Vec<TableRow>,
+    pub(crate) quick: bool,
+    pub(crate) environment: Environment,
+    pub(crate) rows: Vec<TableRow>,
 }
+
+/// The file of a run's directory that holds every round.
+pub(crate) const RESULTS: &str = "results.json";
 
 fn output(program: &str, arguments: &[&str]) -> LabResult<String> {
     Ok(run(Command::new(program).args(arguments))?
@@ -44,36 +47,49 @@ fn output(program: &str, arguments: &[&str]) -> LabResult<String> {
 }
 
 impl Table {
-    /// An empty table.
-    pub(crate) fn begin(lab: &Lab, rounds: usize, quick: bool) -> LabResult<Self> {
+    /// The table of this commit and day below `results`: empty, or with the rows measured before.
+    pub(crate) fn begin(lab: &Lab, results: &Path, quick: bool) -> LabResult<Self> {
         let mut commit = output("git", &["rev-parse", "--short=12", "HEAD"])?;
         if !output("git", &["status", "--porcelain", "--untracked-files=no"])?.is_empty() {
             commit += "+changes";
         }
-        Ok(Self {
+        let table = Self {
             date: output("date", &["-u", "+%Y-%m-%d %H:%M"])?,
             commit,
             etcd: ETCD_VERSION.to_owned(),
-            rounds,
             quick,
             environment: lab.environment.clone(),
             rows: Vec::new(),
-        })
+        };
+        match table.directory(results) {
+            known if known.join(RESULTS).exists() => Self::read(&known),
+            _ => Ok(table),
+        }
     }
 
-    /// Adds a measured row.
+    /// The table kept in `directory`.
+    pub(crate) fn read(directory: &Path) -> LabResult<Self> {
+        let path = directory.join(RESULTS);
+        let text = fs::read_to_string(&path).map_err(LabError::file(&path))?;
+        serde_json::from_str(&text)
+            .map_err(|error| LabError::Command(format!("{}: {error}", path.display())))
+    }
+
+    /// Adds a measured row, in the place of what was measured of it before.
     pub(crate) fn add(&mut self, number: usize, title: &str, measured: Measured) {
+        self.rows.retain(|row| row.number != number);
         self.rows.push(TableRow {
             number,
             title: title.to_owned(),
             measured,
         });
+        self.rows.sort_by_key(|row| row.number);
     }
 
-    /// The row added last, as Markdown.
-    pub(crate) fn last_row(&self) -> String {
+    /// A row as Markdown.
+    pub(crate) fn row(&self, number: usize) -> String {
         let mut text = String::new();
-        if let Some(row) = self.rows.last() {
+        if let Some(row) = self.rows.iter().find(|row| row.number == number) {
             row.write(&mut text);
         }
         text
@@ -85,9 +101,8 @@ impl Table {
         let mut text = format!("# etcd {} and reeve, {}\n\n", self.etcd, self.date);
         let _ = writeln!(
             text,
-            "Commit {}; {} rounds in turn; {}, {} processors, {}, Linux {}.",
+            "Commit {}; {}, {} processors, {}, Linux {}.",
             self.commit,
-            self.rounds,
             machine.processor,
             machine.processors,
             size(machine.memory_bytes),
@@ -123,8 +138,8 @@ impl Table {
     pub(crate) fn write(&self, results: &Path) -> LabResult<()> {
         let directory = self.directory(results);
         fs::create_dir_all(&directory).map_err(LabError::file(&directory))?;
-        let json = serde_json::to_string_pretty(self).unwrap_or_default();
-        for (name, text) in [("table.md", self.markdown()), ("results.json", json)] {
+        let json = to_json(self)?;
+        for (name, text) in [("table.md", self.markdown()), (RESULTS, json)] {
             let path = directory.join(name);
             fs::write(&path, text).map_err(LabError::file(path))?;
         }
@@ -134,7 +149,14 @@ impl Table {
 
 impl TableRow {
     fn write(&self, text: &mut String) {
-        let _ = write!(text, "\n## {}. {}\n\n", self.number, self.title);
+        let Measured {
+            rounds, seconds, ..
+        } = self.measured;
+        let _ = write!(
+            text,
+            "\n## {}. {}\n\nRounds: {rounds}, in {seconds} s.\n\n",
+            self.number, self.title
+        );
         if !self.measured.figures.is_empty() {
             *text += "| | etcd | reeve | reeve / etcd | spread |\n|---|---:|---:|---:|---:|\n";
         }

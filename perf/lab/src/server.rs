@@ -190,7 +190,7 @@ impl Server {
                 if let Ok(Some(status)) = self.members[index].child.try_wait() {
                     let log = self.directory.join(format!("m{index}.log"));
                     let text = fs::read_to_string(log).unwrap_or_default();
-                    let words = text.lines().last().unwrap_or_default().to_owned();
+                    let words = last_words(&text);
                     let name = self.kind.name();
                     return Err(LabError::Server(format!(
                         "{name} ended with {status}: {words}"
@@ -313,6 +313,14 @@ impl Drop for Server {
     }
 }
 
+/// Why a server ended, by the last line of its log: of a line in JSON its error, or its message.
+fn last_words(log: &str) -> String {
+    let line = log.lines().last().unwrap_or_default();
+    let fields: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+    let field = |name: &str| fields.get(name).and_then(serde_json::Value::as_str);
+    field("error").or(field("msg")).unwrap_or(line).to_owned()
+}
+
 /// Bytes allocated to the files below `directory`.
 fn allocated(directory: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
@@ -345,4 +353,18 @@ fn free_port() -> LabResult<u16> {
         }
     }
     Err(LabError::Server("no free port".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_words;
+
+    #[test]
+    fn the_reason_of_an_end_is_found_in_its_log() {
+        let json = "{\"msg\":\"begin\"}\n{\"msg\":\"cannot serve\",\"error\":\"no room\"}\n";
+        assert_eq!(last_words(json), "no room");
+        assert_eq!(last_words("{\"level\":\"fatal\",\"msg\":\"gone\"}"), "gone");
+        assert_eq!(last_words("first\npanicked"), "panicked");
+        assert_eq!(last_words(""), "");
+    }
 }

@@ -50,11 +50,11 @@ pub(super) fn ranges(lab: &Lab, kind: Kind, figures: &mut Vec<Figure>) -> LabRes
             operation(&page, "pages")?.latency_us.p50,
         ),
         figure(
-            "page of 500, 10,000 writes old: server CPU us",
+            &format!("page of 500, {old} writes old: server CPU us"),
             server_cpu(&past),
         ),
         figure(
-            "page of 500, 10,000 writes old: p50 us",
+            &format!("page of 500, {old} writes old: p50 us"),
             operation(&past, "pages")?.latency_us.p50,
         ),
     ]);
