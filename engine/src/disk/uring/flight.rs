@@ -40,6 +40,8 @@ pub(super) struct Flight {
     pub(super) answers: [Option<i32>; 2],
     /// Requests of the present step that the kernel has not answered.
     pub(super) awaited: u8,
+    /// The kernel took the write of the present step without the flush linked to it.
+    pub(super) is_split: bool,
 }
 
 /// What the flight is for.
@@ -194,6 +196,7 @@ impl Flight {
             task,
             answers: [None; 2],
             awaited: 0,
+            is_split: false,
         })
     }
 
@@ -201,6 +204,7 @@ impl Flight {
     /// flushes after part 0.
     pub(super) fn requests(&mut self) -> ([Option<Entry>; 2], u8) {
         self.answers = [None; 2];
+        self.is_split = false;
         let entries = match &mut self.task {
             Task::Transfer { file, transfer } => transfer_entries(file, transfer),
             other => [Some(single_entry(other)), None],

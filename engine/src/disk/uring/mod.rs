@@ -10,6 +10,7 @@
 //! answered all of its requests.
 #![allow(unsafe_code)]
 
+mod consumed;
 mod flight;
 mod transfer;
 mod unavailable;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use io_uring::{IoUring, Probe, opcode};
 
+use self::consumed::Consumed;
 use self::flight::{Flight, Landing, OpenFile, OpenTask, Task};
 use self::transfer::{Direction, Transfer};
 use super::{Action, Completion, DirectoryEntry, Disk, DiskError, FileHandle, Operation, Outcome};
@@ -50,6 +52,7 @@ pub struct UringDisk {
     /// Requests given to the ring and not answered. Never above the completion queue's size, so that
     /// no completion can be lost.
     unanswered: usize,
+    consumed: Consumed,
     files: BTreeMap<u32, OpenFile>,
     next_file: u32,
     finished: Vec<Completion>,
@@ -87,6 +90,7 @@ impl UringDisk {
             free_slots: Vec::new(),
             ready: VecDeque::new(),
             unanswered: 0,
+            consumed: Consumed::default(),
             files: BTreeMap::new(),
             next_file: 0,
             finished: Vec::new(),
@@ -270,6 +274,7 @@ impl UringDisk {
         };
         let (entries, count) = flight.requests();
         self.unanswered += usize::from(count);
+        self.consumed.push(slot, count);
         let mut queue = self.ring.submission();
         for (part, entry) in entries.into_iter().enumerate() {
             let Some(entry) = entry else { continue };
@@ -283,8 +288,15 @@ impl UringDisk {
 
     /// Enters the kernel: submits what is queued and waits for `want` completions.
     fn enter(&mut self, want: usize) {
-        let Err(error) = self.ring.submit_and_wait(want) else {
-            return;
+        let error = match self.ring.submit_and_wait(want) {
+            Ok(count) => {
+                let split = self.consumed.take(count);
+                if let Some(Some(flight)) = split.and_then(|slot| self.flights.get_mut(slot)) {
+                    flight.is_split = true;
+                }
+                return;
+            }
+            Err(error) => error,
         };
         match error.raw_os_error() {
             // Out of memory or of completion slots for the moment, or interrupted: what is queued
@@ -333,7 +345,14 @@ impl UringDisk {
             let Some(flight) = self.flights.get_mut(slot).and_then(Option::as_mut) else {
                 continue; // only after `fail`
             };
-            flight.answers[part] = Some(entry.result());
+            // A flush that was not tied to its write proves nothing: it is asked for anew.
+            let proves_nothing = part == 1 && flight.is_split && entry.result() >= 0;
+            let answer = if proves_nothing {
+                -libc::ECANCELED
+            } else {
+                entry.result()
+            };
+            flight.answers[part] = Some(answer);
             flight.awaited -= 1;
             if flight.awaited == 0 {
                 self.land(slot);
