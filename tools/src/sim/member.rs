@@ -46,14 +46,15 @@ impl Trouble {
             self.fuse.set(left - 1);
             self.blown.set(self.blown.get() || left == 1);
         }
-        let slowest = match request.action {
+        let slowest = self.slowest.get();
+        let longest = match request.action {
             Action::Write | Action::Sync if request.path.starts_with("/wal") => {
-                self.slowest.get() * self.log_factor
+                slowest * self.log_factor
             }
-            Action::Write | Action::Sync => self.slowest.get(),
-            _ => 100 * MICROSECOND,
+            Action::Write | Action::Sync => slowest,
+            _ => slowest.min(100 * MICROSECOND),
         };
-        let delay = self.random.borrow_mut().between(slowest / 10, slowest);
+        let delay = self.random.borrow_mut().between(longest / 10, longest);
         Verdict::after(delay)
     }
 }
@@ -129,7 +130,12 @@ impl Member {
         self.checked = 0;
         self.hashed = 0;
         let nonce = self.id << 32 | self.life;
+        let slowest = self.trouble.slowest.get();
+        if options.is_quick_to_start {
+            self.trouble.slowest.set(10 * MICROSECOND);
+        }
         let running = self.open(options, seed, nonce);
+        self.trouble.slowest.set(slowest);
         let id = self.id;
         let running = running.map_err(|error| finding!("member {id} cannot start: {error}"))?;
         self.running = Some(running);

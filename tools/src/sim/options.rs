@@ -53,6 +53,8 @@ pub struct Options {
     pub(crate) die_voting_permille: u64,
     /// Longest time for which a member stays down.
     pub(crate) down: [u64; 3],
+    /// Whether the disk is fast while a member starts.
+    pub(crate) is_quick_to_start: bool,
     /// How many times longer writes of the log take than others; drawn for each member.
     pub(crate) log_factors: [u64; 3],
     /// Ticks without a leader before an election.
@@ -98,6 +100,7 @@ impl Options {
             topple_permille: r.pick(&[0, 0, 300, 700]),
             die_voting_permille: 0,
             down: [20 * MILLISECOND, SECOND, 5 * SECOND],
+            is_quick_to_start: false,
             log_factors: r.pick(&[[1, 1, 1], [1, 1, 30]]),
             election_ticks: 10,
             pre_vote: r.chance(700),
@@ -128,14 +131,15 @@ impl Options {
     fn stormy(self, r: &mut Random) -> Self {
         Self {
             loss_permille: r.pick(&[0, 0, 50]),
-            late_permille: 0,
+            late_permille: r.pick(&[0, 50, 300]),
             delay: r.pick(&[1, 5, 20]) * MILLISECOND,
             flush: r.pick(&[1, 20, 100]) * MILLISECOND,
             crash: 0,
             pause: 0,
             topple_permille: r.pick(&[300, 700]),
             die_voting_permille: r.pick(&[0, 200, 500]),
-            down: [MILLISECOND, 20 * MILLISECOND, SECOND],
+            down: [MILLISECOND, 5 * MILLISECOND, 20 * MILLISECOND],
+            is_quick_to_start: true,
             election_ticks: r.pick(&[2, 3]),
             pre_vote: r.chance(300),
             ..self
