@@ -221,6 +221,8 @@ impl<D: Disk> Node<D> {
         self.housekeep(turn)?;
         self.write_out(now_ms, turn)?;
         self.wal.pump(&mut self.disk)?;
+        // Whatever comes next may take long: what readers have left behind must not wait for it.
+        self.store.rest();
         Ok(())
     }
 
