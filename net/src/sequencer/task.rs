@@ -28,6 +28,9 @@ use std::time::{Duration, Instant};
 /// Submissions that are taken in before a turn.
 const SUBMISSIONS_PER_TURN: usize = 4096;
 
+/// After so many milliseconds nobody waits any more for the answer to the keepalive of a lease that has run out.
+const KEEPALIVE_PATIENCE_MS: u64 = 10_000;
+
 type PageWait = Pin<Box<dyn Future<Output = Result<(), PagerError>>>>;
 
 /// See the module.
@@ -42,10 +45,12 @@ pub(crate) struct Sequencer {
     events: Arc<EventRing>,
     pager: Pager,
     page_wait: Option<PageWait>,
+    asks_again_for_pages: bool,
     /// A page that the node needs is damaged.
     damage: Option<Arc<Damage>>,
     /// Keepalives of leases that have run out: answered when the end of the lease is committed.
-    expired_keepalives: Vec<(i64, u64)>,
+    /// Lease, sequence number, and since when in milliseconds.
+    expired_keepalives: Vec<(i64, u64, u64)>,
     alarm: Rc<Alarm>,
     /// Whether the events of this turn are kept.
     keeps_events: bool,
@@ -80,6 +85,7 @@ impl Sequencer {
             events,
             pager,
             page_wait: None,
+            asks_again_for_pages: false,
             damage: None,
             expired_keepalives: Vec::new(),
             alarm,
@@ -140,7 +146,9 @@ impl Sequencer {
             Submission::Lease { sequence, query } => match (ask_lessor(node, query, now_ms), query)
             {
                 (Some(reply), _) => answer(sequence, Ok(reply)),
-                (None, LeaseQuery::KeepAlive(id)) => expired_keepalives.push((id, sequence)),
+                (None, LeaseQuery::KeepAlive(id)) => {
+                    expired_keepalives.push((id, sequence, now_ms));
+                }
                 (None, _) => unreachable!("only keepalives wait"),
             },
         });
@@ -153,6 +161,9 @@ impl Sequencer {
         let now = Instant::now();
         if now >= self.next_tick {
             self.node.tick();
+            if std::mem::take(&mut self.asks_again_for_pages) {
+                self.node.pages_arrived();
+            }
             // Ticks that were missed while the process stood still are not made up for.
             self.next_tick = now + self.tick;
         }
@@ -201,13 +212,17 @@ impl Sequencer {
                 answers.push(Answer { sequence, reply });
             }
         }
+        let now_ms = self.now_ms();
         let Sequencer {
             expired_keepalives,
             node,
             outgoing,
             ..
         } = self;
-        expired_keepalives.retain(|&(id, sequence)| {
+        expired_keepalives.retain(|&(id, sequence, since_ms)| {
+            if now_ms.saturating_sub(since_ms) > KEEPALIVE_PATIENCE_MS {
+                return false;
+            }
             let alive = node.lessor().contains(id);
             if !alive && let Some(answers) = outgoing.get_mut(Ticket::reactor(sequence)) {
                 answers.push(Answer {
@@ -260,10 +275,10 @@ impl Sequencer {
             match outcome {
                 // The next turn ends with it: what is committed cannot be applied.
                 Err(PagerError::Damage(damage)) => self.damage = Some(damage),
-                // Too much was asked of the helpers, by readers too: the node asks again.
+                // Too much was asked of the helpers, by readers too: the node asks again with the next tick.
                 Err(error) => {
                     crate::warn!("pages could not be brought in", "error" => error.to_string());
-                    self.node.pages_arrived();
+                    self.asks_again_for_pages = true;
                 }
                 Ok(()) => self.node.pages_arrived(),
             }

@@ -2,6 +2,7 @@
 
 use super::deliveries::Deliveries;
 use super::hub::{CatchUp, Hub};
+use crate::sequencer::Failure;
 use reeve_engine::command::{Interval, Refusal};
 use reeve_engine::mvcc::{
     Budget, Event, ScanSummary, State, Step, WatchScan, append_previous, previous_pair,
@@ -16,6 +17,9 @@ const SLICE: u32 = 256;
 
 /// Events are handed over at this size, in bytes, at the next end of a revision.
 const BYTES_AT_ONCE: usize = 1 << 20;
+
+/// Why a watch ends whose past is damaged (etcd's text for a store that is).
+const CORRUPT: &str = "etcdserver: corrupt cluster";
 
 /// Lets the lagging watchers whose clients take more catch up, for one bounded scan. False if there is none.
 pub(super) async fn catch_up(hub: &Hub) -> bool {
@@ -49,8 +53,14 @@ async fn scan(hub: &Hub, catch_up: &CatchUp) -> bool {
                 Ok(Step::Refused(_)) => return false,
                 Err(stop) => {
                     // Nothing of the missing pages' step was delivered twice: the window begins anew.
-                    if hub.gate().resolve(stop).await.is_err() {
-                        return false;
+                    match hub.gate().resolve(stop).await {
+                        Ok(()) => {}
+                        Err(Failure::Damaged(page)) => {
+                            crate::error!("past events cannot be read", "error" => page.to_string());
+                            hub.unreadable(catch_up, CORRUPT);
+                            return true;
+                        }
+                        Err(_) => return false,
                     }
                     deliveries = Deliveries::default();
                     task = WatchScan::new(everything, from, catch_up.to, REVISIONS_AT_ONCE);

@@ -469,24 +469,50 @@ impl Hub {
 
     /// Ends the watchers of the group that would continue before the compacted revision.
     pub(super) fn overtaken(&self, catch_up: &CatchUp, compacted: i64) {
+        let response = pb::WatchResponse {
+            // The revision is left out, as etcd does.
+            header: Some(self.gate.header(0)),
+            canceled: true,
+            compact_revision: compacted,
+            ..pb::WatchResponse::default()
+        };
+        self.end(catch_up, &response, |watcher| {
+            watcher.next_revision < compacted
+        });
+    }
+
+    /// Ends all watchers of the group: what they wait for cannot be read.
+    pub(super) fn unreadable(&self, catch_up: &CatchUp, reason: &str) {
+        let response = pb::WatchResponse {
+            header: Some(self.gate.header(0)),
+            canceled: true,
+            cancel_reason: reason.to_owned(),
+            ..pb::WatchResponse::default()
+        };
+        self.end(catch_up, &response, |_| true);
+    }
+
+    /// Ends those watchers of the group that `concerned` names, with this response.
+    fn end(
+        &self,
+        catch_up: &CatchUp,
+        response: &pb::WatchResponse,
+        concerned: impl Fn(&Watcher) -> bool,
+    ) {
         let mut state = self.state.borrow_mut();
         for &number in &catch_up.group {
             let Some(watcher) = state.watchers.get(&number) else {
                 continue;
             };
-            if watcher.next_revision >= compacted {
+            if !concerned(watcher) {
                 continue;
             }
             let (stream, id) = (watcher.stream, watcher.id);
             if let Some(open) = state.streams.get_mut(&stream) {
                 open.watchers.remove(&id);
                 let response = pb::WatchResponse {
-                    // The revision is left out, as etcd does.
-                    header: Some(self.gate.header(0)),
                     watch_id: id,
-                    canceled: true,
-                    compact_revision: compacted,
-                    ..pb::WatchResponse::default()
+                    ..response.clone()
                 };
                 send(&open.sink, &response);
             }
