@@ -14,6 +14,8 @@ mod remove;
 mod root;
 mod run;
 mod search;
+#[cfg(test)]
+mod search_test;
 mod split;
 mod store;
 mod store_upkeep;

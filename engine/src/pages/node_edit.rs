@@ -193,6 +193,9 @@ impl<'a> NodeEdit<'a> {
         self.add_live(slot.is_live(), false);
         if count == 1 {
             self.clear();
+        } else if count - 1 <= self.node().first_key() {
+            // The one cell left of an inner page has no key that counts: nothing begins with the prefix any more.
+            header::set_prefix(self.page, 0);
         }
     }
 

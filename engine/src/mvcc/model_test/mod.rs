@@ -302,7 +302,7 @@ fn many_keys_in_large_slices() {
         compaction_one_in: 2,
         place: Place::Memory,
     };
-    drive(seed(), operations(65), 150, 150, treatment);
+    drive(seed(), operations(74), 150, 150, treatment);
 }
 
 #[test]
@@ -338,7 +338,7 @@ fn pages_that_come_in_and_go_out() {
             checkpoint_one_in: 20,
         },
     };
-    drive(seed() + 3, operations(13), 400, 200, treatment);
+    drive(seed() + 3, operations(4), 400, 200, treatment);
 }
 
 #[test]
