@@ -99,7 +99,7 @@ fn check_image(rig: &Rig, image: &SimulatedMedium) -> u64 {
 }
 
 /// Crash images looked at, per call.
-const IMAGES: usize = 64;
+const IMAGES: usize = 1000;
 
 #[test]
 fn every_crash_leaves_all_that_was_acknowledged() {
