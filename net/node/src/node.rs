@@ -7,7 +7,7 @@ use crate::housekeeping::Housekeeping;
 use crate::membership::MembersChanged;
 use crate::reads::WaitingReads;
 use crate::writes::Writes;
-use crate::{NodeError, NodeOptions};
+use crate::{NodeError, NodeOptions, Parcel};
 use bytes::Bytes;
 use reeve_engine::btree::{Reader, Store};
 use reeve_engine::command::{Body, Encoder, Header, LeaseRevoke, RequestId};
@@ -60,6 +60,8 @@ pub struct Turn {
     pub notices: Vec<String>,
     /// Messages to other members. They may leave at once; a message that is lost does no harm.
     pub messages: Vec<Message>,
+    /// What else goes to other members, for [`Node::take_parcel`] there.
+    pub parcels: Vec<Parcel>,
     /// Reads that may be served from the root published now.
     pub reads: Vec<ReadId>,
     /// Requests that the leader has refused: nothing of them is in the log, and no answer will come.

@@ -1,5 +1,6 @@
 //! What comes from other members and from operators.
 
+use crate::ParcelError;
 use crate::forwarding::Group;
 use crate::node::{Node, Turn};
 use reeve_engine::command::{Command, CommandError};
@@ -30,6 +31,14 @@ pub enum StepRefusal {
         from: MemberId,
         /// What is wrong with it.
         source: CommandError,
+    },
+    /// A parcel cannot be read.
+    #[error("member {from:x} sends a parcel that cannot be taken: {source}")]
+    Parcel {
+        /// Who sent it.
+        from: MemberId,
+        /// What is wrong with it.
+        source: ParcelError,
     },
     /// A snapshot, which this release does not take.
     #[error("member {from:x} offers a snapshot, which is not supported yet")]

@@ -11,7 +11,7 @@ use super::random::Random;
 use super::summary::Summary;
 use super::{Checked, Finding, finding};
 use reeve_engine::pages::PageFault;
-use reeve_node::Turn;
+use reeve_node::{Parcel, Turn};
 use reeve_raft::{Body, MemberId, Message};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +19,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) enum Event {
     Tick(MemberId),
     Deliver(Box<Message>),
+    Hand {
+        from: MemberId,
+        parcel: Parcel,
+    },
     /// A member takes a turn, because something was left to do or it no longer stands still.
     Work(MemberId),
     /// Pages that a member has asked for are brought in.
@@ -174,6 +178,7 @@ impl World {
         match event {
             Event::Tick(id) => self.tick(id),
             Event::Deliver(message) => self.deliver(*message),
+            Event::Hand { from, parcel } => self.hand(from, parcel),
             Event::Work(id) => self.settle(id),
             Event::Pages { id, life, faults } => self.bring_in(id, life, faults),
             Event::Die { id, life } => {
@@ -254,6 +259,25 @@ impl World {
         self.settle(id)
     }
 
+    /// A parcel arrives.
+    fn hand(&mut self, from: MemberId, parcel: Parcel) -> Checked {
+        let (id, now) = (parcel.to, self.now);
+        let Some(member) = self.members.get_mut(&id) else {
+            return Ok(());
+        };
+        let paused_until = member.paused_until;
+        let Some(running) = &mut member.running else {
+            return Ok(());
+        };
+        if paused_until > now {
+            self.schedule(paused_until - now, Event::Hand { from, parcel });
+            return Ok(());
+        }
+        let taken = running.node.take_parcel(from, &parcel.bytes);
+        taken.map_err(|error| finding!("member {id} refuses a parcel: {error}"))?;
+        self.settle(id)
+    }
+
     /// Brings in pages, and has them used before anything else can put them out again.
     fn bring_in(&mut self, id: MemberId, life: u64, faults: Vec<PageFault>) -> Checked {
         let now = self.now;
@@ -313,6 +337,9 @@ impl World {
         for message in turn.messages.drain(..) {
             self.checks.sent(&message)?;
             self.transmit(message);
+        }
+        for parcel in turn.parcels.drain(..) {
+            self.send_parcel(id, parcel);
         }
         if !turn.faults.is_empty() {
             let delay = self.random.between(50 * MICROSECOND, 3 * MILLISECOND);
@@ -392,6 +419,20 @@ impl World {
         }
         let delay = self.delay();
         self.schedule(delay, Event::Deliver(Box::new(message)));
+    }
+
+    /// A parcel is sent; it fares like a message.
+    fn send_parcel(&mut self, from: MemberId, parcel: Parcel) {
+        let cut = self.cuts.contains(&(from, parcel.to));
+        if cut || !self.calm && self.random.chance(self.options.loss_permille) {
+            return;
+        }
+        if !self.calm && self.random.chance(self.options.repeat_permille) {
+            let (delay, parcel) = (self.delay(), parcel.clone());
+            self.schedule(delay, Event::Hand { from, parcel });
+        }
+        let delay = self.delay();
+        self.schedule(delay, Event::Hand { from, parcel });
     }
 
     /// Some members die as soon as they have voted.
