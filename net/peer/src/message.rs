@@ -175,7 +175,8 @@ impl Encoder {
             Body::Append { entries, .. } => {
                 self.descriptions.reserve(entries.len() * ENTRY_BYTES);
                 for entry in entries.iter() {
-                    self.descriptions.extend_from_slice(&entry.term.to_le_bytes());
+                    self.descriptions
+                        .extend_from_slice(&entry.term.to_le_bytes());
                     let length = length(&entry.data).to_le_bytes();
                     self.descriptions.extend_from_slice(&length);
                     self.descriptions.push(entry.kind.to_byte());

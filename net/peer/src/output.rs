@@ -59,7 +59,8 @@ impl Output {
         };
         let start = header_start(kind, announced);
         self.length += HEADER_BYTES + length;
-        self.tail.reserve(HEADER_BYTES + if large { head.len() } else { length });
+        self.tail
+            .reserve(HEADER_BYTES + if large { head.len() } else { length });
         self.tail.extend_from_slice(&start);
         if large {
             self.push_large(start, head, data);
@@ -141,7 +142,9 @@ impl Output {
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
         let mut all = Vec::with_capacity(self.length);
-        self.pieces.iter().for_each(|piece| all.extend_from_slice(piece));
+        self.pieces
+            .iter()
+            .for_each(|piece| all.extend_from_slice(piece));
         all.extend_from_slice(&self.tail);
         all
     }

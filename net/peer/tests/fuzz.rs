@@ -119,7 +119,8 @@ fn contents_of_frames() {
 
 #[test]
 fn a_huge_announcement_is_refused_and_a_large_one_takes_no_room() {
-    let mut frame = frames(|output| output.push_frame(FrameKind::Parcel, &Bytes::from_static(b"x")));
+    let mut frame =
+        frames(|output| output.push_frame(FrameKind::Parcel, &Bytes::from_static(b"x")));
     frame[..4].copy_from_slice(&(LIMIT as u32 + 1).to_le_bytes());
     let refused = FrameReader::new(LIMIT).next(&mut &frame[..]);
     assert_eq!(
@@ -139,7 +140,10 @@ fn each_changed_byte_and_each_cut_is_noticed() {
         let mut changed = whole.clone();
         changed[place] ^= 0x20;
         let outcome = FrameReader::new(LIMIT).next(&mut &changed[..]);
-        assert!(matches!(outcome, Err(_) | Ok(None)), "byte {place}: {outcome:?}");
+        assert!(
+            matches!(outcome, Err(_) | Ok(None)),
+            "byte {place}: {outcome:?}"
+        );
         let cut = FrameReader::new(LIMIT).next(&mut &whole[..place]);
         assert_eq!(cut, Ok(None), "cut at {place}");
     }

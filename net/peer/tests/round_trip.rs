@@ -130,7 +130,10 @@ fn read(bytes: &[u8], cuts: &[usize]) -> Vec<Frame> {
     let mut rest = bytes;
     let mut cuts = cuts.iter().cycle();
     while !rest.is_empty() {
-        let cut = cuts.next().map_or(rest.len(), |cut| *cut).clamp(1, rest.len());
+        let cut = cuts
+            .next()
+            .map_or(rest.len(), |cut| *cut)
+            .clamp(1, rest.len());
         let (mut piece, after) = rest.split_at(cut);
         rest = after;
         while let Some(frame) = reader.next(&mut piece).unwrap() {
@@ -234,13 +237,33 @@ fn refusals_come_back_and_name_what_differs() {
         ..right.clone()
     };
     let cases = [
-        (&other_cluster, Standing::Member, "cluster ID mismatch: the dialling member is of cluster abc"),
-        (&later, Standing::Member, "the newest of the dialling member is 9"),
+        (
+            &other_cluster,
+            Standing::Member,
+            "cluster ID mismatch: the dialling member is of cluster abc",
+        ),
+        (
+            &later,
+            Standing::Member,
+            "the newest of the dialling member is 9",
+        ),
         (&own_id, Standing::Member, "the same member runs twice"),
-        (&elsewhere, Standing::Member, "member 5 was dialled, but member 1 listens"),
+        (
+            &elsewhere,
+            Standing::Member,
+            "member 5 was dialled, but member 1 listens",
+        ),
         (&right, Standing::Unknown, "member 2 is not in the cluster"),
-        (&right, Standing::Removed, "member 2 has been permanently removed"),
-        (&right, Standing::Doubled, "another process is connected as member 2"),
+        (
+            &right,
+            Standing::Removed,
+            "member 2 has been permanently removed",
+        ),
+        (
+            &right,
+            Standing::Doubled,
+            "another process is connected as member 2",
+        ),
     ];
     for (hello, standing, text) in cases {
         let refusal = judge(hello, &here, standing).unwrap_err();

@@ -22,6 +22,7 @@ impl Activity {
     }
 
     /// Whether the peer has been reachable for `duration` or longer.
+    #[allow(dead_code, reason = "for the checks of membership changes")]
     pub(crate) fn has_been_active_for(&self, peer: MemberId, duration: Duration) -> bool {
         let since = self.active_since(peer);
         since.is_some_and(|since| since.elapsed() >= duration)

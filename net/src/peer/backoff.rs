@@ -53,7 +53,10 @@ mod tests {
         let pauses: Vec<Duration> = (0..40).map(|_| backoff.pause()).collect();
         let mut expected = SHORTEST;
         for pause in &pauses {
-            assert!(*pause >= expected / 2 && *pause <= expected + expected / 2, "{pauses:?}");
+            assert!(
+                *pause >= expected / 2 && *pause <= expected + expected / 2,
+                "{pauses:?}"
+            );
             expected = (expected * 2).min(LONGEST);
         }
         let last = &pauses[20..];

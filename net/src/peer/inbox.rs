@@ -45,9 +45,10 @@ impl Arrived {
     fn bytes(&self) -> usize {
         let data = match self {
             Arrived::Message { message, .. } => match &message.body {
-                Body::Append { entries, .. } => {
-                    entries.iter().map(|entry| entry.data.len() + MESSAGE_BYTES).sum()
-                }
+                Body::Append { entries, .. } => entries
+                    .iter()
+                    .map(|entry| entry.data.len() + MESSAGE_BYTES)
+                    .sum(),
                 Body::Propose { data, .. } => {
                     data.iter().map(|data| data.len() + MESSAGE_BYTES).sum()
                 }

@@ -261,7 +261,9 @@ fn take(
                 let mut output = Output::default();
                 output.push_frame(FrameKind::Pong, &frame.content);
                 // A socket without room for so little is not read by its peer: the next ping is answered then.
-                let _ = inbound.stream.try_write_pieces(&[IoSlice::new(&output.to_vec())]);
+                let _ = inbound
+                    .stream
+                    .try_write_pieces(&[IoSlice::new(&output.to_vec())]);
                 continue;
             }
             kind => return Err(format!("a frame of kind {kind:?} after the greeting")),

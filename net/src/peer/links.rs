@@ -5,7 +5,7 @@ use super::inbox::{Arrived, Inbox};
 use super::incoming::Inbound;
 use super::outgoing::Outgoing;
 use crate::config::Url;
-use bytes::Bytes;
+use reeve_node::Parcel;
 use reeve_peer::{Encoder, Lane, Local, Welcome, refused_proposal};
 use reeve_raft::{MemberId, Message};
 use std::cell::RefCell;
@@ -98,7 +98,12 @@ impl Links {
     pub(crate) fn set_peers(self: &Rc<Self>, addresses: Vec<PeerAddress>) {
         let mut peers = self.peers.borrow_mut();
         let own = self.local.member;
-        let others = || addresses.iter().map(|address| address.member).filter(|id| *id != own);
+        let others = || {
+            addresses
+                .iter()
+                .map(|address| address.member)
+                .filter(|id| *id != own)
+        };
         let wanted: BTreeSet<MemberId> = others().collect();
         self.activity.set_peers(&wanted);
         let gone: Vec<MemberId> = peers
@@ -144,6 +149,7 @@ impl Links {
     }
 
     /// These members were removed from the cluster and are told so when they dial.
+    #[allow(dead_code, reason = "for membership changes")]
     pub(crate) fn set_removed(&self, removed: impl IntoIterator<Item = MemberId>) {
         let removed: BTreeSet<MemberId> = removed.into_iter().collect();
         for id in &removed {
@@ -167,11 +173,7 @@ impl Links {
 
     /// Sends messages with the next [`flush`](Self::flush), as far as their recipients can be reached and keep up. For
     /// proposals that certainly do not leave, `refused` gets the refusal that their leader would have sent.
-    pub(crate) fn send(
-        &self,
-        messages: impl Iterator<Item = Message>,
-        refused: &mut Vec<Message>,
-    ) {
+    pub(crate) fn send(&self, messages: impl Iterator<Item = Message>, refused: &mut Vec<Message>) {
         let (peers, mut encoder) = (self.peers.borrow(), self.encoder.borrow_mut());
         for message in messages {
             let lane = Lane::of(&message);
@@ -184,10 +186,17 @@ impl Links {
         }
     }
 
-    /// Sends a parcel with the next [`flush`](Self::flush), if its recipient can be reached and keeps up.
-    pub(crate) fn send_parcel(&self, to: MemberId, lane: Lane, bytes: &Bytes) {
-        if let Some(peer) = self.peers.borrow().get(&to) {
-            peer.lane(lane).push_parcel(bytes);
+    /// Sends parcels with the next [`flush`](Self::flush), as far as their recipients can be reached and keep up.
+    pub(crate) fn send_parcels(&self, parcels: impl Iterator<Item = Parcel>) {
+        let peers = self.peers.borrow();
+        for parcel in parcels {
+            let lane = match parcel.bulk {
+                true => Lane::Bulk,
+                false => Lane::Prompt,
+            };
+            if let Some(peer) = peers.get(&parcel.to) {
+                peer.lane(lane).push_parcel(&parcel.bytes);
+            }
         }
     }
 

@@ -19,8 +19,7 @@ mod stream;
 pub(crate) use activity::Activity;
 pub(crate) use inbox::Arrived;
 pub(crate) use links::{LinkOptions, Links, PeerAddress};
-pub(crate) use port::{HttpHandler, PeerPort, not_found};
-pub(crate) use stream::PeerStream;
+pub(crate) use port::{PeerPort, not_found};
 
 #[cfg(test)]
 mod peer_test;

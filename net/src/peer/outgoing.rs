@@ -264,7 +264,9 @@ impl Outgoing {
     /// Logs a failure, unless it is known.
     fn complain(&self, links: &Links, error: &DialError) {
         if let DialError::Refused(Refusal::RemovedMember { .. }) = error {
-            links.inbox.put(self.lane, Arrived::Removed { by: self.peer });
+            links
+                .inbox
+                .put(self.lane, Arrived::Removed { by: self.peer });
             links.inbox.announce();
         }
         let text = error.to_string();

@@ -6,7 +6,8 @@ use super::{Activity, Arrived};
 use crate::config::Url;
 use crate::listen::{ListenAddress, Listener};
 use bytes::Bytes;
-use reeve_peer::{Lane, Local};
+use reeve_node::Parcel;
+use reeve_peer::Local;
 use reeve_raft::{Body, Entry, EntryKind, LogPoint, Message};
 use std::future::poll_fn;
 use std::io::{Read as _, Write as _};
@@ -131,8 +132,10 @@ fn send(side: &Side, message: Message) -> Vec<Message> {
 fn messages_and_parcels_arrive_whole_in_both_directions() {
     on_reactor(|| async {
         let (one, two) = (side(local(1)), side(local(2)));
-        one.links.set_peers(vec![one.address.clone(), two.address.clone()]);
-        two.links.set_peers(vec![one.address.clone(), two.address.clone()]);
+        one.links
+            .set_peers(vec![one.address.clone(), two.address.clone()]);
+        two.links
+            .set_peers(vec![one.address.clone(), two.address.clone()]);
         until(|| one.activity.active_since(2).is_some() && two.activity.active_since(1).is_some())
             .await;
         glommio::timer::sleep(Duration::from_millis(50)).await;
@@ -140,14 +143,23 @@ fn messages_and_parcels_arrive_whole_in_both_directions() {
             let message = append(1, 2, bytes);
             assert!(send(&one, message.clone()).is_empty());
             match next(&two).await {
-                Arrived::Message { from: 1, message: arrived } => assert_eq!(arrived, message),
+                Arrived::Message {
+                    from: 1,
+                    message: arrived,
+                } => assert_eq!(arrived, message),
                 other => panic!("{other:?}"),
             }
         }
         send(&two, heartbeat(2, 1));
         assert!(matches!(next(&one).await, Arrived::Message { from: 2, .. }));
         let parcel = Bytes::from_static(b"something of the node");
-        one.links.send_parcel(2, Lane::Bulk, &parcel);
+        let bytes = parcel.clone();
+        let sent = Parcel {
+            to: 2,
+            bulk: true,
+            bytes,
+        };
+        one.links.send_parcels([sent].into_iter());
         one.links.flush();
         match next(&two).await {
             Arrived::Parcel { from: 1, bytes } => assert_eq!(bytes, parcel),
@@ -184,7 +196,10 @@ fn a_peer_that_does_not_read_loses_messages_and_no_memory_is_held_for_it() {
             ..heartbeat(1, 2)
         };
         let refused = send(&one, proposal);
-        assert!(matches!(refused[0].body, Body::ProposeRefused { id: 77 }), "{refused:?}");
+        assert!(
+            matches!(refused[0].body, Body::ProposeRefused { id: 77 }),
+            "{refused:?}"
+        );
         // What is urgent passes by.
         send(&one, heartbeat(1, 2));
         let mut found = false;
@@ -252,7 +267,8 @@ fn garbage_on_the_port_ends_its_connection_only() {
             let mut huge = magic.to_vec();
             huge.extend_from_slice(&[0xff; 64]);
             let mut wrong_sum = magic.to_vec();
-            wrong_sum.extend_from_slice(&[4, 0, 0, 0, 1, 1, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4]);
+            wrong_sum
+                .extend_from_slice(&[4, 0, 0, 0, 1, 1, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4]);
             for sent in [b"GET /nothing HTTP/1.1\r\n\r\n", &huge[..], &wrong_sum] {
                 let mut stream = std::net::TcpStream::connect(&address).unwrap();
                 stream.set_read_timeout(patience).unwrap();
@@ -265,8 +281,14 @@ fn garbage_on_the_port_ends_its_connection_only() {
         });
         until(|| asked.is_finished()).await;
         let answers = asked.join().unwrap();
-        assert!(answers[0].starts_with("HTTP/1.1 404 Not Found\r\n"), "{answers:?}");
-        assert!(answers[1].contains("the greeting cannot be read"), "{answers:?}");
+        assert!(
+            answers[0].starts_with("HTTP/1.1 404 Not Found\r\n"),
+            "{answers:?}"
+        );
+        assert!(
+            answers[1].contains("the greeting cannot be read"),
+            "{answers:?}"
+        );
         assert!(answers[2].contains("wrong checksum"), "{answers:?}");
         let other = side(local(2));
         here.links.set_peers(vec![other.address.clone()]);

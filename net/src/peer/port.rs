@@ -107,7 +107,11 @@ async fn first_bytes(stream: &PeerStream) -> Option<Vec<u8>> {
     let mut first = Vec::new();
     let mut buffer = [0; 512];
     loop {
-        let count = stream.read(&mut buffer).await.ok().filter(|count| *count > 0)?;
+        let count = stream
+            .read(&mut buffer)
+            .await
+            .ok()
+            .filter(|count| *count > 0)?;
         first.extend_from_slice(buffer.get(..count)?);
         if first.starts_with(MAGIC) || !MAGIC.starts_with(&first) {
             return Some(first);

@@ -251,7 +251,10 @@ impl Gate {
     /// Why a request that waits since then was not answered, as far as one can tell: etcd's rules, in its order.
     fn why_late(&self, since: Instant) -> Failure {
         let published = &self.published;
-        if published.leaderless_since().is_some_and(|lost| lost <= since) {
+        if published
+            .leaderless_since()
+            .is_some_and(|lost| lost <= since)
+        {
             return Failure::Blocked;
         }
         let lost_about = |elected: Instant| elected.checked_sub(2 * self.limits.election);

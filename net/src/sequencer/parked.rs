@@ -92,7 +92,11 @@ mod tests {
         parked.refused(request(1));
         parked.refused(request(2));
         parked.refused(request(2));
-        let again: Vec<u64> = parked.take().iter().map(|(request, ..)| request.sequence).collect();
+        let again: Vec<u64> = parked
+            .take()
+            .iter()
+            .map(|(request, ..)| request.sequence)
+            .collect();
         assert_eq!(again, [2]);
         parked.expire(now + Duration::from_secs(7));
         parked.refused(request(3));

@@ -22,13 +22,31 @@ pub(super) struct Complaints(Option<(MemberId, Instant)>);
 impl Complaints {
     fn refused(&mut self, from: MemberId, refusal: &StepRefusal) {
         let now = Instant::now();
-        let known = self.0.is_some_and(|(last, since)| last == from && now - since < REMINDER);
+        let known = self
+            .0
+            .is_some_and(|(last, since)| last == from && now - since < REMINDER);
         if !known {
             self.0 = Some((from, now));
             crate::warn!(
                 "dropped a message of a peer",
                 "remote-peer-id" => format!("{from:x}"),
                 "error" => refusal.to_string(),
+            );
+        }
+    }
+}
+
+impl Complaints {
+    fn removed(&mut self, by: MemberId) {
+        let now = Instant::now();
+        let known = self
+            .0
+            .is_some_and(|(last, since)| last == by && now - since < REMINDER);
+        if !known {
+            self.0 = Some((by, now));
+            crate::warn!(
+                "a peer says that this member was removed from the cluster",
+                "remote-peer-id" => format!("{by:x}"),
             );
         }
     }
@@ -50,7 +68,12 @@ impl Sequencer {
                 }
             }
             Arrived::Unreachable(peer) => node.peer_unreachable(peer),
-            Arrived::Parcel { .. } | Arrived::Removed { .. } => {}
+            Arrived::Parcel { from, bytes } => {
+                if let Err(refusal) = node.take_parcel(from, &bytes) {
+                    complaints.refused(from, &refusal);
+                }
+            }
+            Arrived::Removed { by } => complaints.removed(by),
         })
     }
 
@@ -58,6 +81,7 @@ impl Sequencer {
     pub(super) fn send(&mut self) {
         let mut refused: Vec<Message> = Vec::new();
         self.links.send(self.turn.messages.drain(..), &mut refused);
+        self.links.send_parcels(self.turn.parcels.drain(..));
         self.links.flush();
         for message in refused {
             // It counts as refused by its leader, which it has not reached.
@@ -118,7 +142,9 @@ impl Sequencer {
             (Role::Leader, _) => crate::info!(format!("{id:x} became leader at term {term}")),
             (role, None) => crate::info!(format!("{id:x} became {role} at term {term}")),
             (_, Some(leader)) => {
-                crate::info!(format!("raft.node: {id:x} elected leader {leader:x} at term {term}"));
+                crate::info!(format!(
+                    "raft.node: {id:x} elected leader {leader:x} at term {term}"
+                ));
             }
         }
     }

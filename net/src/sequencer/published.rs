@@ -1,8 +1,8 @@
 //! What the sequencer tells all reactors, in single numbers that are read without a lock.
 
 use super::Failure;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use crate::peer::Activity;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 

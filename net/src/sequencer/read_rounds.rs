@@ -69,7 +69,8 @@ impl ReadRounds {
     pub(super) fn expire(&mut self, now: Instant, patience: Duration, failure: &Failure) {
         let all = self.open.iter_mut().map(|(_, readers)| readers);
         for readers in all.chain(std::iter::once(&mut self.waiting)) {
-            let is_late = |reader: &mut Reader| now.saturating_duration_since(reader.since) >= patience;
+            let is_late =
+                |reader: &mut Reader| now.saturating_duration_since(reader.since) >= patience;
             for reader in readers.extract_if(.., is_late) {
                 reader.give.give(Err(failure.clone()));
             }
@@ -106,7 +107,10 @@ mod tests {
         assert_eq!((look(&mut second), look(&mut third)), (None, None));
         assert_eq!(rounds.begin(), Some(3));
         rounds.answer(2);
-        assert_eq!((look(&mut second), look(&mut third)), (Some(Ok(())), Some(Ok(()))));
+        assert_eq!(
+            (look(&mut second), look(&mut third)),
+            (Some(Ok(())), Some(Ok(())))
+        );
         rounds.refuse(3, &Failure::TooManyRequests);
         assert_eq!(look(&mut fourth), Some(Err(Failure::TooManyRequests)));
         rounds.answer(3);

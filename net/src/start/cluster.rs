@@ -38,7 +38,10 @@ pub(super) fn founders(config: &Config) -> Vec<Founder> {
     };
     let named = config.initial_members().unwrap_or_default();
     if !named.contains_key(&config.name) {
-        return vec![founder(&config.name, config.initial_advertise_peer_urls.clone())];
+        return vec![founder(
+            &config.name,
+            config.initial_advertise_peer_urls.clone(),
+        )];
     }
     let mut founders: Vec<Founder> = named
         .into_iter()
@@ -57,8 +60,9 @@ mod tests {
         // What etcd 3.7.3 shows for these flags and the token "tkn".
         let config = Config {
             name: "m2".to_owned(),
-            initial_cluster: "m1=http://127.0.0.1:12380,m2=http://127.0.0.1:22380,m3=http://127.0.0.1:32380"
-                .to_owned(),
+            initial_cluster:
+                "m1=http://127.0.0.1:12380,m2=http://127.0.0.1:22380,m3=http://127.0.0.1:32380"
+                    .to_owned(),
             initial_cluster_token: "tkn".to_owned(),
             ..Config::default()
         };

@@ -7,6 +7,8 @@ mod member;
 mod storage;
 
 pub use data_directory::{DataDirectory, DataDirectoryError};
-pub use launch::{LaunchError, ReactorSetup, STOP_FAILED, Service, bind_peers, launch, reactor_count};
+pub use launch::{
+    LaunchError, ReactorSetup, STOP_FAILED, Service, bind_peers, launch, reactor_count,
+};
 pub use member::Member;
 pub use storage::StorageError;
