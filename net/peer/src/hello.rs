@@ -22,7 +22,7 @@ const WELCOME: &str = "RVW1";
 /// Bytes of a release's name that are taken from a peer.
 const RELEASE_BYTES: usize = 64;
 
-mod hello {
+mod greeting {
     use super::Slot;
     pub(super) const PROTOCOL_OLDEST: Slot = 1;
     pub(super) const PROTOCOL_NEWEST: Slot = 2;
@@ -35,7 +35,7 @@ mod hello {
     pub(super) const RELEASE: Slot = 9;
 }
 
-mod welcome {
+mod answer {
     use super::Slot;
     pub(super) const PROTOCOL: Slot = 1;
     pub(super) const FROM: Slot = 2;
@@ -169,15 +169,15 @@ impl Hello {
         let mut builder = FlatBufferBuilder::new();
         let release = builder.create_vector(release(&self.from));
         let start = builder.start_table();
-        builder.push_slot(entry(hello::CLUSTER), self.from.cluster, 0);
-        builder.push_slot(entry(hello::FROM), self.from.member, 0);
-        builder.push_slot(entry(hello::TO), self.to, 0);
-        builder.push_slot(entry(hello::PROCESS), self.from.process, 0);
-        builder.push_slot(entry(hello::FORMAT), self.from.format, 0);
-        builder.push_slot_always(entry(hello::RELEASE), release);
-        builder.push_slot(entry(hello::PROTOCOL_OLDEST), self.protocol_oldest, 0);
-        builder.push_slot(entry(hello::PROTOCOL_NEWEST), self.protocol_newest, 0);
-        builder.push_slot(entry(hello::LANE), self.lane.to_byte(), 0);
+        builder.push_slot(entry(greeting::CLUSTER), self.from.cluster, 0);
+        builder.push_slot(entry(greeting::FROM), self.from.member, 0);
+        builder.push_slot(entry(greeting::TO), self.to, 0);
+        builder.push_slot(entry(greeting::PROCESS), self.from.process, 0);
+        builder.push_slot(entry(greeting::FORMAT), self.from.format, 0);
+        builder.push_slot_always(entry(greeting::RELEASE), release);
+        builder.push_slot(entry(greeting::PROTOCOL_OLDEST), self.protocol_oldest, 0);
+        builder.push_slot(entry(greeting::PROTOCOL_NEWEST), self.protocol_newest, 0);
+        builder.push_slot(entry(greeting::LANE), self.lane.to_byte(), 0);
         let root = builder.end_table(start);
         builder.finish(root, Some(HELLO));
         output.push_bytes(MAGIC);
@@ -191,18 +191,18 @@ impl Hello {
     /// [`Malformed`].
     pub fn read(content: &[u8]) -> Result<Hello, Malformed> {
         let table = Table::root(content, HELLO)?;
-        let lane = Lane::from_byte(table.byte(hello::LANE)?);
+        let lane = Lane::from_byte(table.byte(greeting::LANE)?);
         Ok(Hello {
-            protocol_oldest: table.half(hello::PROTOCOL_OLDEST)?,
-            protocol_newest: table.half(hello::PROTOCOL_NEWEST)?,
+            protocol_oldest: table.half(greeting::PROTOCOL_OLDEST)?,
+            protocol_newest: table.half(greeting::PROTOCOL_NEWEST)?,
             from: Local {
-                cluster: table.number(hello::CLUSTER)?,
-                member: table.number(hello::FROM)?,
-                process: table.number(hello::PROCESS)?,
-                format: table.word(hello::FORMAT)?,
-                release: release_text(table.vector(hello::RELEASE, 1)?),
+                cluster: table.number(greeting::CLUSTER)?,
+                member: table.number(greeting::FROM)?,
+                process: table.number(greeting::PROCESS)?,
+                format: table.word(greeting::FORMAT)?,
+                release: release_text(table.vector(greeting::RELEASE, 1)?),
             },
-            to: table.number(hello::TO)?,
+            to: table.number(greeting::TO)?,
             lane: lane.ok_or(Malformed::Field("lane"))?,
         })
     }
@@ -214,11 +214,11 @@ impl Welcome {
         let mut builder = FlatBufferBuilder::new();
         let release = builder.create_vector(release(&self.from));
         let start = builder.start_table();
-        builder.push_slot(entry(welcome::FROM), self.from.member, 0);
-        builder.push_slot(entry(welcome::PROCESS), self.from.process, 0);
-        builder.push_slot(entry(welcome::FORMAT), self.from.format, 0);
-        builder.push_slot_always(entry(welcome::RELEASE), release);
-        builder.push_slot(entry(welcome::PROTOCOL), self.protocol, 0);
+        builder.push_slot(entry(answer::FROM), self.from.member, 0);
+        builder.push_slot(entry(answer::PROCESS), self.from.process, 0);
+        builder.push_slot(entry(answer::FORMAT), self.from.format, 0);
+        builder.push_slot_always(entry(answer::RELEASE), release);
+        builder.push_slot(entry(answer::PROTOCOL), self.protocol, 0);
         let root = builder.end_table(start);
         builder.finish(root, Some(WELCOME));
         let content = Bytes::copy_from_slice(builder.finished_data());
@@ -231,11 +231,11 @@ impl Welcome {
     /// [`Malformed`], also if the answer does not fit the question.
     pub fn read(content: &[u8], hello: &Hello) -> Result<Welcome, Malformed> {
         let table = Table::root(content, WELCOME)?;
-        let protocol = table.half(welcome::PROTOCOL)?;
+        let protocol = table.half(answer::PROTOCOL)?;
         if !(hello.protocol_oldest..=hello.protocol_newest).contains(&protocol) {
             return Err(Malformed::Field("protocol"));
         }
-        let member = table.number(welcome::FROM)?;
+        let member = table.number(answer::FROM)?;
         if member != hello.to {
             return Err(Malformed::Field("from"));
         }
@@ -244,9 +244,9 @@ impl Welcome {
             from: Local {
                 cluster: hello.from.cluster,
                 member,
-                process: table.number(welcome::PROCESS)?,
-                format: table.word(welcome::FORMAT)?,
-                release: release_text(table.vector(welcome::RELEASE, 1)?),
+                process: table.number(answer::PROCESS)?,
+                format: table.word(answer::FORMAT)?,
+                release: release_text(table.vector(answer::RELEASE, 1)?),
             },
         })
     }
