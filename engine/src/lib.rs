@@ -4,6 +4,7 @@ pub mod btree;
 pub mod command;
 pub mod disk;
 pub mod lease;
+pub mod members;
 pub mod mvcc;
 pub mod pages;
 pub mod wal;

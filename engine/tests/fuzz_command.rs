@@ -9,9 +9,9 @@
 use std::time::{Duration, Instant};
 
 use reeve_engine::command::{
-    Body, Command, CommandError, Compact, Compare, CompareTarget, DeleteRange, Encoder, Header,
-    LeaseGrant, LeaseRevoke, Operation, Put, RangeRequest, Relation, RequestId, SortOrder,
-    SortTarget, Txn, check, size,
+    Body, ClusterVersion, Command, CommandError, Compact, Compare, CompareTarget, DeleteRange,
+    Encoder, Header, LeaseGrant, LeaseRevoke, MemberAttributes, Operation, Put, RangeRequest,
+    Relation, RequestId, SortOrder, SortTarget, Txn, check, size,
 };
 use reeve_engine::mvcc::prefetch_keys;
 
@@ -91,6 +91,16 @@ fn bodies() -> Vec<Body<'static>> {
             physical: true,
         }),
         Body::LeaseGrant(LeaseGrant { id: -1, ttl: 60 }),
+        Body::MemberAttributes(MemberAttributes {
+            member: 7,
+            name: b"seven",
+            client_urls: b"http://127.0.0.1:2379",
+            format: 1,
+        }),
+        Body::ClusterVersion(ClusterVersion {
+            version: b"3.7.0",
+            format: 1,
+        }),
         Body::LeaseRevoke(LeaseRevoke {
             id: 9,
             expired_in_term: 4,

@@ -3,7 +3,9 @@
 use reeve_net::{
     config::{self, Config, ConfigError, Outcome},
     log, reactor,
-    start::{DataDirectory, Member, bind_peers, launch, reactor_count},
+    start::{
+        DataDirectory, Entrance, Member, STOP_REMOVED, bind_peers, launch, reactor_count,
+    },
 };
 use std::{collections::BTreeMap, io::Write as _, process::ExitCode, sync::Arc};
 
@@ -82,6 +84,10 @@ fn run(loaded: &config::Loaded, arguments: &[String]) -> ExitCode {
         Err(error) => Err(error.to_string()),
     };
     match outcome {
+        Ok(STOP_REMOVED) => {
+            log::flush();
+            ExitCode::SUCCESS
+        }
         Ok(signal) => {
             log::flush();
             reactor::end_by_signal(signal)
@@ -102,7 +108,8 @@ fn serve(config: &Config) -> Result<i32, String> {
     let directory = DataDirectory::open(&data, wal).map_err(|error| error.to_string())?;
     let reactors = reactor_count(config);
     let peers = bind_peers(config).map_err(|error| error.to_string())?;
-    let member = Member::new(config.clone(), &directory, reactors, peers);
+    let entrance = Entrance::find(config, directory.write_ahead_log())?;
+    let member = Member::new(config.clone(), &directory, entrance, reactors, peers);
     launch(config, move |setup| Arc::clone(&member).set_up(setup))
         .map_err(|error| error.to_string())
 }

@@ -2,9 +2,9 @@
 
 use super::size;
 use super::{
-    Body, Command, CommandError, Compact, Compare, CompareTarget, DeleteRange, Encoder, Header,
-    LeaseGrant, LeaseRevoke, MAX_TXN_DEPTH, Operation, Put, RangeRequest, Relation, RequestId,
-    SortOrder, SortTarget, Txn,
+    Body, ClusterVersion, Command, CommandError, Compact, Compare, CompareTarget, DeleteRange,
+    Encoder, Header, LeaseGrant, LeaseRevoke, MAX_TXN_DEPTH, MemberAttributes, Operation, Put,
+    RangeRequest, Relation, RequestId, SortOrder, SortTarget, Txn,
 };
 
 const HEADER: Header<'_> = Header {
@@ -102,6 +102,17 @@ fn bodies() -> Vec<Body<'static>> {
         Body::LeaseRevoke(LeaseRevoke {
             id: i64::MIN,
             expired_in_term: 3,
+        }),
+        Body::MemberAttributes(MemberAttributes {
+            member: u64::MAX,
+            name: b"name",
+            client_urls: b"http://a:1\nhttp://b:1",
+            format: 1,
+        }),
+        Body::MemberAttributes(MemberAttributes::default()),
+        Body::ClusterVersion(ClusterVersion {
+            version: b"3.7.0",
+            format: 1,
         }),
     ]
 }

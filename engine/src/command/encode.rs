@@ -6,12 +6,13 @@ use flatbuffers::{
 };
 
 use super::schema::{
-    IDENTIFIER, command, compact, compare, delete_range, lease_grant, lease_revoke, operation, put,
-    range, txn,
+    IDENTIFIER, cluster_version, command, compact, compare, delete_range, lease_grant,
+    lease_revoke, member_attributes, operation, put, range, txn,
 };
 use super::{
-    Body, CommandError, Compact, Compare, CompareTarget, DeleteRange, Header, LeaseGrant,
-    LeaseRevoke, MAX_TXN_DEPTH, Operation, Put, RangeRequest, Relation, SortOrder, SortTarget, Txn,
+    Body, ClusterVersion, CommandError, Compact, Compare, CompareTarget, DeleteRange, Header,
+    LeaseGrant, LeaseRevoke, MAX_TXN_DEPTH, MemberAttributes, Operation, Put, RangeRequest,
+    Relation, SortOrder, SortTarget, Txn,
 };
 
 /// The buffer that an encoder keeps between commands.
@@ -118,6 +119,12 @@ impl Encoder {
             Body::Compact(body) => (command::COMPACT, self.write_compact(body)),
             Body::LeaseGrant(body) => (command::LEASE_GRANT, self.write_lease_grant(body)),
             Body::LeaseRevoke(body) => (command::LEASE_REVOKE, self.write_lease_revoke(body)),
+            Body::MemberAttributes(body) => {
+                (command::MEMBER_ATTRIBUTES, self.write_attributes(body))
+            }
+            Body::ClusterVersion(body) => {
+                (command::CLUSTER_VERSION, self.write_cluster_version(body))
+            }
         })
     }
 
@@ -304,6 +311,35 @@ impl Encoder {
         let start = builder.start_table();
         builder.push_slot(lease_revoke::ID, body.id, 0);
         builder.push_slot(lease_revoke::EXPIRED_IN_TERM, body.expired_in_term, 0);
+        builder.end_table(start)
+    }
+
+    fn write_attributes(&mut self, body: &MemberAttributes<'_>) -> Table {
+        let client_urls = self.write_optional_bytes(body.client_urls);
+        let name = self.write_optional_bytes(body.name);
+        let builder = &mut self.builder;
+        let start = builder.start_table();
+        builder.push_slot(member_attributes::MEMBER, body.member, 0);
+        builder.push_slot(member_attributes::FORMAT, body.format, 0);
+        for (slot, bytes) in [
+            (member_attributes::CLIENT_URLS, client_urls),
+            (member_attributes::NAME, name),
+        ] {
+            if let Some(bytes) = bytes {
+                builder.push_slot_always(slot, bytes);
+            }
+        }
+        builder.end_table(start)
+    }
+
+    fn write_cluster_version(&mut self, body: &ClusterVersion<'_>) -> Table {
+        let version = self.write_optional_bytes(body.version);
+        let builder = &mut self.builder;
+        let start = builder.start_table();
+        builder.push_slot(cluster_version::FORMAT, body.format, 0);
+        if let Some(version) = version {
+            builder.push_slot_always(cluster_version::VERSION, version);
+        }
         builder.end_table(start)
     }
 }

@@ -36,6 +36,11 @@ pub use refusal::Refusal;
 /// up at least one operation of the budget that it hands down.
 pub const MAX_TXN_DEPTH: usize = 256;
 
+/// The highest format of commands that this release reads. A command, a field or a flag that an
+/// older release would stop at gets a higher number, and is proposed only when the committed cluster
+/// version covers that number: then every member reads it.
+pub const COMMAND_FORMAT: u64 = 1;
+
 /// Names one request for ever: who proposed it, and which of its requests it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId {
@@ -80,6 +85,10 @@ pub enum Body<'a> {
     LeaseGrant(LeaseGrant),
     /// Ends a lease and deletes the keys attached to it.
     LeaseRevoke(LeaseRevoke),
+    /// A member tells the others its name and where clients reach it.
+    MemberAttributes(MemberAttributes<'a>),
+    /// Settles what all members of the cluster understand.
+    ClusterVersion(ClusterVersion<'a>),
 }
 
 /// Writes one key.
@@ -274,6 +283,28 @@ pub struct LeaseRevoke {
     /// Not 0 when a leader proposes this because the lease expired: its term. The command does
     /// nothing if its entry has another term, because then a later leader has extended the lease.
     pub expired_in_term: u64,
+}
+
+/// What a member tells of itself after each start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemberAttributes<'a> {
+    /// Whom it is about.
+    pub member: u64,
+    /// Its name.
+    pub name: &'a [u8],
+    /// Where clients reach it, separated by line feeds.
+    pub client_urls: &'a [u8],
+    /// The highest format of commands that it reads ([`COMMAND_FORMAT`] of its release).
+    pub format: u64,
+}
+
+/// What all members of the cluster understand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClusterVersion<'a> {
+    /// etcd's version of the cluster, such as `3.7.0`.
+    pub version: &'a [u8],
+    /// The highest format of commands that may be proposed from now on.
+    pub format: u64,
 }
 
 impl<'a> RangeRequest<'a> {

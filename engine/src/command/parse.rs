@@ -3,12 +3,13 @@
 use flatbuffers::InvalidFlatbuffer;
 
 use super::schema::{
-    self, Node, command, compact, compare, delete_range, lease_grant, lease_revoke, operation, put,
-    range, txn,
+    self, Node, cluster_version, command, compact, compare, delete_range, lease_grant,
+    lease_revoke, member_attributes, operation, put, range, txn,
 };
 use super::{
-    Body, Command, Compact, Compare, CompareTarget, DeleteRange, Header, LeaseGrant, LeaseRevoke,
-    MAX_TXN_DEPTH, Operation, Put, RangeRequest, Relation, RequestId, SortOrder, SortTarget, Txn,
+    Body, ClusterVersion, Command, Compact, Compare, CompareTarget, DeleteRange, Header,
+    LeaseGrant, LeaseRevoke, MAX_TXN_DEPTH, MemberAttributes, Operation, Put, RangeRequest,
+    Relation, RequestId, SortOrder, SortTarget, Txn,
 };
 
 /// The must-understand bits that this version understands: none is given out yet.
@@ -82,7 +83,7 @@ fn read_body(root: Node<'_>) -> Result<Body<'_>, CommandError> {
         field: "Command.body",
         value: member,
     };
-    if !(command::PUT..=command::LEASE_REVOKE).contains(&member) {
+    if !(command::PUT..=command::CLUSTER_VERSION).contains(&member) {
         return Err(unknown);
     }
     let node = root.node(command::BODY).ok_or(unknown)?;
@@ -95,9 +96,19 @@ fn read_body(root: Node<'_>) -> Result<Body<'_>, CommandError> {
             id: node.signed(lease_grant::ID),
             ttl: node.signed(lease_grant::TTL),
         }),
-        _ => Body::LeaseRevoke(LeaseRevoke {
+        command::LEASE_REVOKE => Body::LeaseRevoke(LeaseRevoke {
             id: node.signed(lease_revoke::ID),
             expired_in_term: node.unsigned(lease_revoke::EXPIRED_IN_TERM),
+        }),
+        command::MEMBER_ATTRIBUTES => Body::MemberAttributes(MemberAttributes {
+            member: node.unsigned(member_attributes::MEMBER),
+            name: node.bytes(member_attributes::NAME),
+            client_urls: node.bytes(member_attributes::CLIENT_URLS),
+            format: node.unsigned(member_attributes::FORMAT),
+        }),
+        _ => Body::ClusterVersion(ClusterVersion {
+            version: node.bytes(cluster_version::VERSION),
+            format: node.unsigned(cluster_version::FORMAT),
         }),
     })
 }

@@ -50,4 +50,22 @@ pub enum Refusal {
     /// for it.
     #[error("lease expiry was proposed in another term")]
     StaleTerm,
+    /// No such member, or one that was removed.
+    #[error("member not found")]
+    MemberNotFound,
+    /// The member is there already.
+    #[error("member ID already exist")]
+    MemberExists,
+    /// A peer URL belongs to another member.
+    #[error("Peer URLs already exists")]
+    PeerUrlExists,
+    /// Only a learner is promoted.
+    #[error("can only promote a learner member")]
+    MemberNotLearner,
+    /// `--max-learners` learners are there already.
+    #[error("too many learner members in cluster")]
+    TooManyLearners,
+    /// Nobody would be left to vote.
+    #[error("the last voter cannot be removed")]
+    LastVoter,
 }

@@ -127,6 +127,22 @@ pub(super) mod lease_revoke {
     pub(in super::super) const EXPIRED_IN_TERM: VOffsetT = slot(1);
 }
 
+/// Fields of `MemberAttributes`.
+pub(super) mod member_attributes {
+    use super::{VOffsetT, slot};
+    pub(in super::super) const MEMBER: VOffsetT = slot(0);
+    pub(in super::super) const NAME: VOffsetT = slot(1);
+    pub(in super::super) const CLIENT_URLS: VOffsetT = slot(2);
+    pub(in super::super) const FORMAT: VOffsetT = slot(3);
+}
+
+/// Fields of `ClusterVersion`.
+pub(super) mod cluster_version {
+    use super::{VOffsetT, slot};
+    pub(in super::super) const VERSION: VOffsetT = slot(0);
+    pub(in super::super) const FORMAT: VOffsetT = slot(1);
+}
+
 /// Fields of `Command`, and the members of its union.
 pub(super) mod command {
     use super::{VOffsetT, slot};
@@ -143,6 +159,8 @@ pub(super) mod command {
     pub(in super::super) const COMPACT: u8 = 4;
     pub(in super::super) const LEASE_GRANT: u8 = 5;
     pub(in super::super) const LEASE_REVOKE: u8 = 6;
+    pub(in super::super) const MEMBER_ATTRIBUTES: u8 = 7;
+    pub(in super::super) const CLUSTER_VERSION: u8 = 8;
 }
 
 struct PutTable;
@@ -154,6 +172,8 @@ struct TxnTable;
 struct CompactTable;
 struct LeaseGrantTable;
 struct LeaseRevokeTable;
+struct MemberAttributesTable;
+struct ClusterVersionTable;
 struct CommandTable;
 
 impl Verifiable for PutTable {
@@ -282,6 +302,28 @@ impl Verifiable for LeaseRevokeTable {
     }
 }
 
+impl Verifiable for MemberAttributesTable {
+    fn run_verifier(v: &mut Verifier<'_, '_>, pos: usize) -> Verdict {
+        v.visit_table(pos)?
+            .visit_field::<u64>("member", member_attributes::MEMBER, false)?
+            .visit_field::<Bytes<'_>>("name", member_attributes::NAME, false)?
+            .visit_field::<Bytes<'_>>("client_urls", member_attributes::CLIENT_URLS, false)?
+            .visit_field::<u64>("format", member_attributes::FORMAT, false)?
+            .finish();
+        Ok(())
+    }
+}
+
+impl Verifiable for ClusterVersionTable {
+    fn run_verifier(v: &mut Verifier<'_, '_>, pos: usize) -> Verdict {
+        v.visit_table(pos)?
+            .visit_field::<Bytes<'_>>("version", cluster_version::VERSION, false)?
+            .visit_field::<u64>("format", cluster_version::FORMAT, false)?
+            .finish();
+        Ok(())
+    }
+}
+
 impl Verifiable for CommandTable {
     fn run_verifier(v: &mut Verifier<'_, '_>, pos: usize) -> Verdict {
         v.visit_table(pos)?
@@ -317,6 +359,14 @@ fn verify_command_body(member: u8, v: &mut Verifier<'_, '_>, pos: usize) -> Verd
         }
         command::LEASE_REVOKE => {
             v.verify_union_variant::<ForwardsUOffset<LeaseRevokeTable>>("LeaseRevoke", pos)
+        }
+        command::MEMBER_ATTRIBUTES => v
+            .verify_union_variant::<ForwardsUOffset<MemberAttributesTable>>(
+                "MemberAttributes",
+                pos,
+            ),
+        command::CLUSTER_VERSION => {
+            v.verify_union_variant::<ForwardsUOffset<ClusterVersionTable>>("ClusterVersion", pos)
         }
         _ => Ok(()),
     }

@@ -23,7 +23,11 @@ pub fn quota_cost(body: &Body<'_>) -> u64 {
         Body::Put(put) => put_cost(put),
         Body::Txn(txn) => txn_cost(txn),
         Body::LeaseGrant(_) => LEASE_COST,
-        Body::DeleteRange(_) | Body::Compact(_) | Body::LeaseRevoke(_) => 0,
+        Body::DeleteRange(_)
+        | Body::Compact(_)
+        | Body::LeaseRevoke(_)
+        | Body::MemberAttributes(_)
+        | Body::ClusterVersion(_) => 0,
     }
 }
 
@@ -60,7 +64,11 @@ pub fn needs_space(body: &Body<'_>) -> bool {
     match body {
         Body::Put(_) | Body::LeaseGrant(_) => true,
         Body::Txn(txn) => txn_puts(txn),
-        Body::DeleteRange(_) | Body::Compact(_) | Body::LeaseRevoke(_) => false,
+        Body::DeleteRange(_)
+        | Body::Compact(_)
+        | Body::LeaseRevoke(_)
+        | Body::MemberAttributes(_)
+        | Body::ClusterVersion(_) => false,
     }
 }
 
@@ -81,6 +89,10 @@ pub fn message_bytes(body: &Body<'_>) -> usize {
         Body::Compact(compact) => number_field(compact.revision) + flag_field(compact.physical),
         Body::LeaseGrant(grant) => number_field(grant.id) + number_field(grant.ttl),
         Body::LeaseRevoke(revoke) => number_field(revoke.id),
+        Body::MemberAttributes(attributes) => {
+            bytes_field(attributes.name) + bytes_field(attributes.client_urls)
+        }
+        Body::ClusterVersion(version) => bytes_field(version.version),
     }
 }
 

@@ -22,6 +22,7 @@ use crate::command::{
     RequestId,
 };
 use crate::lease::{self, LeaseRow};
+use crate::members::{self, AgreedVersion, MemberRecord};
 use crate::pages::Outcome;
 
 /// The writer's side of the common history: where it stands, and the buffers that changes are made
@@ -182,6 +183,12 @@ pub enum Applied {
         /// How many keys were deleted with it.
         deleted: i64,
     },
+    /// A member has told its attributes: its record from now on.
+    MemberAttributes(MemberRecord),
+    /// The cluster version from now on.
+    ClusterVersion(AgreedVersion),
+    /// The members were changed, by an entry that is no command.
+    MembersChanged,
 }
 
 /// Whether somebody waits for a command's answer on this member. If not, what only the answer needs
@@ -214,6 +221,8 @@ enum Work {
     Compact(Compact),
     LeaseGrant(LeaseGrant),
     LeaseRevoke(LeaseRevoke, Deletes),
+    /// A command about the members: what it says lies in these bytes.
+    Members(Bytes),
 }
 
 #[derive(Debug)]
@@ -267,6 +276,7 @@ impl ApplyTask {
             Body::Compact(compact) => Work::Compact(compact),
             Body::LeaseGrant(grant) => Work::LeaseGrant(grant),
             Body::LeaseRevoke(revoke) => Work::LeaseRevoke(revoke, Deletes::default()),
+            Body::MemberAttributes(_) | Body::ClusterVersion(_) => Work::Members(command.clone()),
         };
         Ok(Self {
             index,
@@ -344,6 +354,7 @@ impl ApplyTask {
             Work::Compact(compact) => Ok(context.applier.compact(*compact)),
             Work::LeaseGrant(grant) => context.grant(*grant),
             Work::LeaseRevoke(revoke, deletes) => context.revoke(*revoke, deletes, self.term),
+            Work::Members(command) => context.set_members(command),
         }
     }
 }
@@ -481,6 +492,25 @@ impl<W: Writer> Context<'_, W> {
     }
 }
 
+impl<W: Writer> Context<'_, W> {
+    fn set_members(&mut self, command: &Bytes) -> Outcome<Step<Applied>> {
+        // It was read when the task was made.
+        let applied = match Command::parse(command).map(|parsed| parsed.body) {
+            Ok(Body::MemberAttributes(attributes)) => {
+                members::set_attributes(self.store, &attributes)?.map(Applied::MemberAttributes)
+            }
+            Ok(Body::ClusterVersion(version)) => Ok(Applied::ClusterVersion(members::set_version(
+                self.store, &version,
+            )?)),
+            _ => unreachable!("only commands about the members become this work"),
+        };
+        Ok(match applied {
+            Ok(applied) => Step::Done(applied),
+            Err(refusal) => Step::Refused(refusal),
+        })
+    }
+}
+
 /// Hands out the rows that a command will read first, so that they can be brought in while its
 /// entry is being flushed. Rows that only turn out later (old values) are not among them.
 ///
@@ -500,6 +530,8 @@ pub fn prefetch_keys(
             row(TreeId::Leases, &lease::lease_row_key(id));
             row(TreeId::LeaseKeys, &lease::lease_row_key(id));
         }
+        // Rare, and the few rows are in memory.
+        Body::MemberAttributes(_) | Body::ClusterVersion(_) => {}
     }
     Ok(())
 }

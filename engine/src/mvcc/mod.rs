@@ -54,7 +54,7 @@ pub use step::{Budget, Step};
 pub use txn::{OperationResult, ReadTxnTask, TxnResult};
 pub use watch::{ScanSummary, WatchScan};
 
-pub(crate) use codec::RowReader;
+pub(crate) use codec::{RowReader, put_varint};
 pub(crate) use error::bad_record;
 pub(crate) use history::Version;
 

@@ -6,6 +6,7 @@
 use crate::NodeError;
 use reeve_engine::btree::Store;
 use reeve_engine::command::{Refusal, RequestId};
+use reeve_engine::members::{MemberRecord, MemberTable};
 use reeve_engine::mvcc::{Answer, Applied, Applier, ApplyTask, Budget, Events, Step};
 use reeve_engine::pages::{PageFault, Stop};
 use reeve_raft::{Entry, EntryKind};
@@ -55,6 +56,17 @@ impl Pause {
     }
 }
 
+/// A member that could not read what is proposed next stops before it gets there.
+fn check_format(members: &MemberTable, format: u64) -> Result<(), NodeError> {
+    match &members.version {
+        Some(version) if version.format > format => Err(NodeError::TooOld {
+            agreed: version.format,
+            own: format,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Applies entries to a store.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
@@ -67,17 +79,51 @@ pub(crate) struct Pipeline {
     dirty: bool,
     /// The member part of the request ids that are answered here.
     nonce: u64,
+    /// The members as of the entries applied so far.
+    members: MemberTable,
+    /// The highest format of commands that this member reads.
+    format: u64,
 }
 
 impl Pipeline {
-    pub(crate) fn new(applier: Applier, nonce: u64) -> Self {
-        Pipeline {
+    /// A pipeline behind the entries that the store contains, `members` among them.
+    ///
+    /// # Errors
+    /// [`NodeError::TooOld`] if the cluster has agreed on commands above `format`.
+    pub(crate) fn new(
+        applier: Applier,
+        nonce: u64,
+        members: MemberTable,
+        format: u64,
+    ) -> Result<Self, NodeError> {
+        check_format(&members, format)?;
+        Ok(Pipeline {
+            members,
+            format,
             entries: VecDeque::new(),
             current: None,
             applier,
             unpublished: Vec::new(),
             dirty: false,
             nonce,
+        })
+    }
+
+    /// The members as of the entries applied so far.
+    pub(crate) fn members(&self) -> &MemberTable {
+        &self.members
+    }
+
+    /// Takes note of what a change of a member has come to: its record, or `None` if it was removed.
+    pub(crate) fn note_member(&mut self, id: u64, record: Option<MemberRecord>) {
+        match record {
+            Some(record) => {
+                self.members.members.insert(id, record);
+            }
+            None => {
+                self.members.members.remove(&id);
+                self.members.removed.insert(id);
+            }
         }
     }
 
@@ -144,10 +190,13 @@ impl Pipeline {
         self.entries.front().filter(|_| self.current.is_none())
     }
 
-    /// Counts the next entry, which holds no command, as applied.
-    pub(crate) fn skip_next(&mut self) {
+    /// Counts the next entry, which holds no command, as applied, with this answer for who waits for it.
+    pub(crate) fn finish_next(&mut self, answered: Answered) {
         if let Some(entry) = self.entries.pop_front() {
             self.skip(&entry);
+        }
+        if answered.request.member == self.nonce {
+            self.unpublished.push(answered);
         }
     }
 
@@ -180,6 +229,16 @@ impl Pipeline {
         let request = task.request();
         self.current = None;
         self.dirty = true;
+        match &outcome {
+            Ok(Applied::MemberAttributes(record)) => {
+                self.note_member(record.id, Some(record.clone()));
+            }
+            Ok(Applied::ClusterVersion(version)) => {
+                self.members.version = Some(version.clone());
+                check_format(&self.members, self.format)?;
+            }
+            _ => {}
+        }
         if request.member == self.nonce
             || matches!(
                 outcome,

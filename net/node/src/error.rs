@@ -38,6 +38,27 @@ pub enum NodeError {
         /// What is wrong with it.
         source: CommandError,
     },
+    /// A committed change of the members cannot be read.
+    #[error(
+        "entry {index} of the log: a change of the members that this release cannot read: {source}"
+    )]
+    UnreadableChange {
+        /// Index of the entry.
+        index: u64,
+        /// What is wrong with it.
+        source: ConfigurationError,
+    },
+    /// The cluster has gone on to what this release does not know.
+    #[error(
+        "the members of the cluster have agreed on commands of format {agreed}, and this release reads format {own} at most: \
+         start this member with the release that the other members run"
+    )]
+    TooOld {
+        /// What the cluster has agreed on.
+        agreed: u64,
+        /// What this release reads.
+        own: u64,
+    },
     /// An entry of a later release.
     #[error(
         "entry {index} of the log is of kind {kind}, which this release does not know: it was written by a newer one"

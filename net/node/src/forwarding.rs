@@ -60,6 +60,13 @@ impl Forwarding {
         id
     }
 
+    /// An id for one request that leaves at once.
+    pub(crate) fn open(&mut self, request: RequestId) -> ProposalId {
+        let id = self.next_id();
+        self.open.push_back((id, self.ticks, vec![request]));
+        id
+    }
+
     /// Takes a command that leaves with the next turn.
     pub(crate) fn add(&mut self, command: Bytes) {
         self.waiting.push(command);

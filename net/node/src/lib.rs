@@ -28,11 +28,12 @@ mod writes;
 pub use apply::Answered;
 pub use checkpoints::CheckpointOptions;
 pub use error::NodeError;
-pub use membership::MembersChanged;
+pub use membership::{CLUSTER_VERSION, MemberAction, MemberChange, MembersChanged};
 pub use node::{Node, Published, Status, Turn};
 pub use parcel::{Parcel, ParcelError};
 pub use planted::Planted;
 pub use recovery::Started;
+pub use reeve_engine::members::{AgreedVersion, MemberRecord, MemberTable};
 pub use step::StepRefusal;
 
 /// Settings of a node. All members of a cluster should have the same, but for their ids, seed and nonce.
@@ -40,8 +41,14 @@ pub use step::StepRefusal;
 pub struct NodeOptions {
     /// This member; not 0.
     pub member_id: u64,
-    /// The voters of a cluster that begins now. A log that exists knows better.
-    pub voters: Vec<u64>,
+    /// The members of a cluster that begins now, the same on all of them; empty for a member that joins a cluster. They
+    /// count only if the log was never written to.
+    pub founders: Vec<MemberRecord>,
+    /// Take all other members out of the cluster, whose quorum is lost for ever.
+    pub force_new_cluster: bool,
+    /// The highest format of commands that this member reads: [`COMMAND_FORMAT`](reeve_engine::command::COMMAND_FORMAT),
+    /// unless a test plays another release.
+    pub format: u64,
     /// Ticks without a leader before an election.
     pub election_ticks: u32,
     /// The same in milliseconds; leases live on for so long when leadership changes.

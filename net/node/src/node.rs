@@ -4,7 +4,7 @@ use crate::apply::{Answered, Limits, Pause, Pipeline};
 use crate::checkpoints::Checkpoints;
 use crate::forwarding::{Forwarding, Repeats};
 use crate::housekeeping::Housekeeping;
-use crate::membership::MembersChanged;
+use crate::membership::{MembersChanged, VersionProposals};
 use crate::reads::WaitingReads;
 use crate::writes::Writes;
 use crate::{NodeError, NodeOptions, Parcel};
@@ -91,7 +91,8 @@ pub struct Node<D> {
     keep_events: bool,
     published_revision: i64,
     pub(crate) waits_for_pages: bool,
-    encoder: Encoder,
+    pub(crate) encoder: Encoder,
+    pub(crate) version_proposals: VersionProposals,
     next_lease_pass_ms: u64,
     expired: Vec<i64>,
     /// Entries that are being read back, and for whom.
@@ -139,6 +140,7 @@ impl<D: Disk> Node<D> {
             published_revision,
             waits_for_pages: false,
             encoder: Encoder::new(),
+            version_proposals: VersionProposals::default(),
             next_lease_pass_ms: 0,
             expired: Vec::new(),
             log_reads: Vec::new(),
@@ -210,6 +212,7 @@ impl<D: Disk> Node<D> {
         turn.work_left = false;
         self.collect_completions(now_ms)?;
         self.expire_leases(now_ms)?;
+        self.settle_version()?;
         self.exchange(now_ms, turn)?;
         self.apply(now_ms, turn)?;
         // What has been applied may let the core go on, and what it then wants written should not wait.
@@ -390,6 +393,10 @@ pub struct Status {
     pub used_bytes: u64,
     /// Whether requests that grow the store have to be refused.
     pub no_space: bool,
+    /// Whether this member has no vote.
+    pub learner: bool,
+    /// Whether the cluster version is committed.
+    pub version_settled: bool,
 }
 
 impl<D: Disk> Node<D> {
@@ -407,6 +414,8 @@ impl<D: Disk> Node<D> {
             used_bytes: self.store.used_bytes(),
             no_space: self.wal.space() == reeve_engine::wal::Space::Full
                 || self.checkpoints.is_out_of_room(),
+            learner: self.members().is_learner(self.options.member_id),
+            version_settled: self.member_records().version.is_some(),
         }
     }
 

@@ -9,9 +9,10 @@ use crate::{NodeError, NodeOptions};
 use reeve_engine::btree::{OpenedStore, Store};
 use reeve_engine::disk::{Disk, DiskError, FileHandle, Operation};
 use reeve_engine::lease::{Lessor, LessorLoad, LessorOptions};
+use reeve_engine::members::MemberTable;
 use reeve_engine::mvcc::{Applier, Budget, State, Step};
 use reeve_engine::pages::{Outcome, drive};
-use reeve_engine::wal::{Record, Recovered as RecoveredLog, Replay, Wal};
+use reeve_engine::wal::{Recovered as RecoveredLog, Replay, Wal};
 use reeve_raft::{
     Config, ConfigurationState, Entry, EntryKind, HardState, LogPoint, Raft, Recovered,
 };
@@ -52,15 +53,21 @@ impl<D: Disk> Node<D> {
         let configuration = insist(bring_in, || membership::load(&store))?;
         let configuration = match configuration {
             Some(bytes) => ConfigurationState::from_bytes(&bytes)?,
-            None => first_configuration(&options, &wal)?,
+            None => first_configuration(&wal)?,
         };
-        let recovered = recover_log(&mut wal, &mut disk, &state, configuration)?;
-        let entries_to_apply = wal.last_index() - state.applied_index;
+        let members = insist(bring_in, || MemberTable::load(&store))?;
+        let mut recovered = recover_log(&mut wal, &mut disk, &state, configuration)?;
         if log.created {
-            wal.append(Record::Configuration(recovered.configuration.to_bytes()))?;
+            // They are durable before anything else of this log: it is written in order.
+            recovered.entries = membership::found(&options, &mut wal)?;
+            recovered.hard_state.commit = recovered.entries.len() as u64;
+        } else if options.force_new_cluster {
+            let own = options.member_id;
+            membership::stand_alone(own, &members, &mut recovered, &mut wal, &mut disk)?;
         }
+        let entries_to_apply = wal.last_index() - state.applied_index;
         let raft = Raft::new(consensus_config(&options), recovered)?;
-        let pipeline = Pipeline::new(applier, options.request_nonce);
+        let pipeline = Pipeline::new(applier, options.request_nonce, members, options.format)?;
         let housekeeping = Housekeeping::new(&store, bring_in)?;
         make_room(&mut store, file, &mut disk)?;
         // Requests that grow the store are refused before they get here; what is committed has to be applied.
@@ -150,10 +157,11 @@ fn consensus_config(options: &NodeOptions) -> Config {
     config
 }
 
-/// The members of a cluster whose members have never changed.
-fn first_configuration(options: &NodeOptions, wal: &Wal) -> Result<ConfigurationState, NodeError> {
+/// The members before the first entry: none, unless an early release has founded the cluster, which noted them beside
+/// the entries.
+fn first_configuration(wal: &Wal) -> Result<ConfigurationState, NodeError> {
     Ok(match wal.configuration() {
-        bytes if bytes.is_empty() => ConfigurationState::new(options.voters.iter().copied(), [])?,
+        bytes if bytes.is_empty() => ConfigurationState::default(),
         bytes => ConfigurationState::from_bytes(&bytes)?,
     })
 }

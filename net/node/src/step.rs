@@ -2,6 +2,7 @@
 
 use crate::ParcelError;
 use crate::forwarding::Group;
+use crate::membership::{MemberChange, is_readable};
 use crate::node::{Node, Turn};
 use reeve_engine::command::{Command, CommandError};
 use reeve_engine::disk::Disk;
@@ -40,6 +41,12 @@ pub enum StepRefusal {
         /// What is wrong with it.
         source: ParcelError,
     },
+    /// A forwarded change of the members cannot be read, so no member could apply it.
+    #[error("member {from:x} forwards a change of the members that cannot be read")]
+    Change {
+        /// Who sent it.
+        from: MemberId,
+    },
     /// A snapshot, which this release does not take.
     #[error("member {from:x} offers a snapshot, which is not supported yet")]
     Snapshot {
@@ -66,6 +73,9 @@ impl<D: Disk> Node<D> {
                     if let Some(source) = unreadable {
                         return Err(StepRefusal::Command { from, source });
                     }
+                }
+                if *kind == EntryKind::Configuration && !data.iter().all(is_readable) {
+                    return Err(StepRefusal::Change { from });
                 }
                 let leads = self.raft.is_leader() && message.term == self.raft.term();
                 if leads && self.is_repeated(message.term, from, *id) {
@@ -101,8 +111,24 @@ impl<D: Disk> Node<D> {
         self.raft.read_index(id)
     }
 
-    /// Proposes a change of the members, on whichever member. What became of it comes in [`Turn::members`]; the context
-    /// of the change tells whose it is. If another member leads, nothing is known of a refusal.
+    /// Proposes a change of the members, on whichever member. Its answer comes out of a later turn, under its request id,
+    /// once this member has applied it; or its refusal by the leader, which may come of an earlier change that is not
+    /// applied yet: ask again shortly. See also [`Turn::members`].
+    ///
+    /// # Errors
+    /// The core does not take it; nothing of it is in the log.
+    pub fn change_member(&mut self, change: &MemberChange) -> Result<(), ProposeError> {
+        let entry = change.to_configuration_change();
+        if self.raft.is_leader() || self.raft.leader().is_none() {
+            return self.raft.propose_configuration(&entry).map(|_| ());
+        }
+        let id = self.forwarding.open(change.request);
+        self.raft
+            .forward(id, EntryKind::Configuration, vec![entry.to_bytes()])
+    }
+
+    /// As [`change_member`](Self::change_member), for a member of which nothing but the id is known, and for nobody who
+    /// waits.
     ///
     /// # Errors
     /// The core does not take it; nothing of it is in the log.

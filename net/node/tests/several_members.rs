@@ -2,14 +2,21 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "several_members/membership.rs"]
+mod membership;
+
 use bytes::Bytes;
 use reeve_engine::btree::{Store, StoreOptions};
-use reeve_engine::command::{Body, Encoder, Header, LeaseGrant, Put, RangeRequest, RequestId};
+use reeve_engine::command::{
+    Body, COMMAND_FORMAT, Encoder, Header, LeaseGrant, Put, RangeRequest, RequestId,
+};
 use reeve_engine::disk::{Disk, SimulatedDisk, SimulatedMedium};
 use reeve_engine::mvcc::{Applied, Budget, RangeTask, Step};
 use reeve_engine::pages::{PageSpace, SimulatedSource, Stop, create_page_file};
 use reeve_engine::wal::{Identity, Wal, WalOptions};
-use reeve_node::{CheckpointOptions, Node, NodeError, NodeOptions, Planted, StepRefusal, Turn};
+use reeve_node::{
+    CheckpointOptions, MemberRecord, Node, NodeError, NodeOptions, Planted, StepRefusal, Turn,
+};
 use reeve_raft::{
     ChangeKind, ConfigurationChange, EntryKind, LogPoint, MemberId, Message, SnapshotPoint,
 };
@@ -23,6 +30,8 @@ struct Member {
     node: Node<SimulatedDisk>,
     space: Arc<PageSpace>,
     turn: Turn,
+    /// The member part of the ids of its requests.
+    nonce: u64,
 }
 
 struct Cluster {
@@ -36,12 +45,18 @@ struct Cluster {
     notices: Vec<String>,
     refused: Vec<RequestId>,
     encoder: Encoder,
+    /// Members that read other commands than this release.
+    formats: BTreeMap<MemberId, u64>,
+    /// Who shall go on alone.
+    forced: Option<MemberId>,
 }
 
 fn options(cluster: &Cluster, id: MemberId, nonce: u64) -> NodeOptions {
     NodeOptions {
         member_id: id,
-        voters: cluster.voters.clone(),
+        founders: cluster.founders(id),
+        force_new_cluster: cluster.forced == Some(id),
+        format: cluster.formats.get(&id).copied().unwrap_or(COMMAND_FORMAT),
         election_ticks: 10,
         election_ms: 1000,
         pre_vote: true,
@@ -62,6 +77,10 @@ fn options(cluster: &Cluster, id: MemberId, nonce: u64) -> NodeOptions {
 }
 
 fn start(cluster: &Cluster, id: MemberId) -> Member {
+    try_start(cluster, id).unwrap()
+}
+
+fn try_start(cluster: &Cluster, id: MemberId) -> Result<Member, NodeError> {
     let medium = &cluster.media[&id];
     let mut disk = medium.attach();
     let identity = Identity {
@@ -99,12 +118,13 @@ fn start(cluster: &Cluster, id: MemberId) -> Member {
         log,
         opened,
         &mut bring_in,
-    );
-    Member {
-        node: started.unwrap().node,
+    )?;
+    Ok(Member {
+        node: started.node,
         space,
         turn: Turn::default(),
-    }
+        nonce,
+    })
 }
 
 impl Cluster {
@@ -121,12 +141,27 @@ impl Cluster {
             notices: Vec::new(),
             refused: Vec::new(),
             encoder: Encoder::new(),
+            formats: BTreeMap::new(),
+            forced: None,
         };
         for id in all {
             cluster.members.insert(id, start(&cluster, id));
         }
         cluster.wait_until(|cluster| cluster.leader().is_some());
         cluster
+    }
+
+    /// With whom a member begins: all founders with the same, one that joins with nobody.
+    fn founders(&self, id: MemberId) -> Vec<MemberRecord> {
+        if !self.voters.contains(&id) {
+            return Vec::new();
+        }
+        let founder = |&id: &MemberId| MemberRecord {
+            name: format!("m{id}"),
+            peer_urls: vec![format!("http://10.0.0.{id}:2380")],
+            ..MemberRecord::bare(id)
+        };
+        self.voters.iter().map(founder).collect()
     }
 
     /// The leader among the members that can be reached.
@@ -199,7 +234,7 @@ impl Cluster {
     fn command(&mut self, id: MemberId, body: &Body<'_>) -> (RequestId, Bytes) {
         self.sequence += 1;
         let request = RequestId {
-            member: id << 32,
+            member: self.members[&id].nonce,
             sequence: self.sequence,
         };
         let header = Header {

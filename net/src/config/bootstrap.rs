@@ -37,6 +37,25 @@ impl Config {
             ));
         };
         self.advertised_as_listed(listed)?;
+        self.without_duplicates(members)
+    }
+
+    /// Checks the initial flags before a cluster is joined, and answers its members. The errors are etcd's texts.
+    pub fn verify_join(&self) -> Result<BTreeMap<String, Vec<Url>>, String> {
+        let members = self.initial_members()?;
+        if !members.contains_key(&self.name) {
+            return Err(format!(
+                "couldn't find local name {:?} in the initial cluster configuration",
+                self.name
+            ));
+        }
+        self.without_duplicates(members)
+    }
+
+    fn without_duplicates(
+        &self,
+        members: BTreeMap<String, Vec<Url>>,
+    ) -> Result<BTreeMap<String, Vec<Url>>, String> {
         let mut all: Vec<&Url> = members.values().flatten().collect();
         all.sort();
         if all.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -61,14 +80,10 @@ impl Config {
             return readable.map(drop);
         }
         readable?;
-        let version = super::REEVE_VERSION;
-        if self.initial_cluster_state == ClusterState::Existing {
-            return Err(format!(
-                "--initial-cluster-state=existing is not supported by reeve {version}: a member cannot join a cluster yet. \
-                 Start a cluster of one member with --initial-cluster-state=new"
-            ));
+        match self.initial_cluster_state {
+            ClusterState::New => self.verify_bootstrap().map(drop),
+            ClusterState::Existing => self.verify_join().map(drop),
         }
-        self.verify_bootstrap().map(drop)
     }
 
     fn advertised_as_listed(&self, listed: &[Url]) -> Result<(), String> {

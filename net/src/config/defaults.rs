@@ -50,6 +50,7 @@ pub struct Config {
     pub initial_cluster_token: String,
     pub strict_reconfig_check: bool,
     pub pre_vote: bool,
+    pub force_new_cluster: bool,
     pub max_learners: u64,
     /// Zero for etcd's 10 minutes.
     pub watch_progress_notify_interval: Duration,
@@ -105,6 +106,7 @@ impl Default for Config {
             initial_cluster_token: "etcd-cluster".to_owned(),
             strict_reconfig_check: true,
             pre_vote: true,
+            force_new_cluster: false,
             max_learners: 1,
             watch_progress_notify_interval: Duration::ZERO,
             warning_apply_duration: Duration::from_millis(100),

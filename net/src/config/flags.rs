@@ -168,6 +168,7 @@ macro_rules! time {
 pub(super) const SECTIONS: &[(&str, &[Flag])] = &[
     ("Member", MEMBER),
     ("Clustering", CLUSTERING),
+    ("Unsafe", UNSAFE),
     ("Logging", LOGGING),
     ("Features", FEATURES),
     ("Reeve", REEVE),
@@ -208,6 +209,11 @@ const CLUSTERING: &[Flag] = &[
     Flag::new("strict-reconfig-check", "true", switch!(strict_reconfig_check), "Refuse membership changes that would lose the quorum."),
     Flag::new("pre-vote", "true", switch!(pre_vote), "Ask before standing for election, so that a member that was cut off does not disturb."),
     Flag::new("max-learners", "1", text!(max_learners, number), "Learners that the cluster may have."),
+];
+
+#[rustfmt::skip]
+const UNSAFE: &[Flag] = &[
+    Flag::new("force-new-cluster", "false", switch!(force_new_cluster), "Take all other members out of the cluster, whose quorum is lost for ever: this one goes on alone with its data."),
 ];
 
 #[rustfmt::skip]
@@ -290,7 +296,6 @@ const LATER: &[Flag] = &[
     later_switch("enable-log-rotation", "false"),
     later_switch("enable-pprof", "false"),
     later("feature-gates", ""),
-    later_switch("force-new-cluster", "false"),
     later("host-whitelist", "*"),
     later("key-file", ""),
     later("listen-client-http-urls", ""),

@@ -20,7 +20,7 @@ pub use url::{Scheme, Url};
 pub const ETCD_VERSION: &str = "3.7.3";
 
 /// The version that a cluster of such servers agrees on, and that of the data.
-pub const CLUSTER_VERSION: &str = "3.7.0";
+pub const CLUSTER_VERSION: &str = reeve_node::CLUSTER_VERSION;
 
 /// Reeve's own version.
 pub const REEVE_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -38,12 +38,16 @@ impl MethodIndex {
     }
 }
 
+/// Looks at the path of a call before it is served.
+type Guard = Box<dyn Fn(&str) -> Result<(), Status>>;
+
 /// The methods that a reactor serves. Built once per reactor, then shared by its connections.
 #[derive(Default)]
 pub struct Router {
     methods: Vec<(&'static str, Method)>,
     by_path: HashMap<&'static [u8], MethodIndex>,
     unknown: Option<Status>,
+    guard: Option<Guard>,
 }
 
 impl Router {
@@ -112,6 +116,11 @@ impl Router {
         self.unknown = Some(status);
     }
 
+    /// Asks `guard` about each call to a method that is registered; an error is the client's answer.
+    pub fn guard(&mut self, guard: impl Fn(&str) -> Result<(), Status> + 'static) {
+        self.guard = Some(Box::new(guard));
+    }
+
     fn add(&mut self, path: &'static str, method: Method) {
         let index = MethodIndex(self.methods.len() as u32);
         self.methods.push((path, method));
@@ -121,10 +130,12 @@ impl Router {
 
     /// Looks up a request path; the error is what the client gets, in grpc-go's words.
     pub(crate) fn find(&self, path: &[u8]) -> Result<MethodIndex, Status> {
-        self.by_path
-            .get(path)
-            .copied()
-            .ok_or_else(|| self.unknown(path))
+        let found = self.by_path.get(path).copied();
+        let index = found.ok_or_else(|| self.unknown(path))?;
+        if let Some(guard) = &self.guard {
+            guard(self.method(index).0)?;
+        }
+        Ok(index)
     }
 
     /// The path and handler of a method.

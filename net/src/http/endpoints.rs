@@ -75,7 +75,7 @@ impl Endpoints {
 
     async fn health(&self, request: &Request) -> Response {
         if request.method != "GET" {
-            return method_not_allowed();
+            return method_not_allowed("GET");
         }
         let values = |name: &'static str| {
             request
@@ -104,22 +104,26 @@ impl Endpoints {
 
     fn version(&self, request: &Request) -> Response {
         if request.method != "GET" {
-            return method_not_allowed();
+            return method_not_allowed("GET");
         }
-        let Versions {
-            server,
-            cluster,
-            storage,
-        } = (self.versions)();
-        let [server, cluster, storage] = [server, cluster, storage].map(serde_json::Value::from);
-        let body =
-            format!("{{\"etcdserver\":{server},\"etcdcluster\":{cluster},\"storage\":{storage}}}");
-        Response::new(200, "application/json", body)
+        version(&(self.versions)())
     }
 }
 
-fn method_not_allowed() -> Response {
-    let mut response = Response::error(405, "Method Not Allowed");
-    response.headers.push(("Allow", "GET"));
-    response
+/// The answer of `/version`, on either port.
+pub(super) fn version(versions: &Versions) -> Response {
+    let Versions {
+        server,
+        cluster,
+        storage,
+    } = versions;
+    let [server, cluster, storage] =
+        [server, cluster, storage].map(|it| serde_json::Value::from(it.as_str()));
+    let body =
+        format!("{{\"etcdserver\":{server},\"etcdcluster\":{cluster},\"storage\":{storage}}}");
+    Response::new(200, "application/json", body)
+}
+
+pub(super) fn method_not_allowed(allowed: &'static str) -> Response {
+    Response::error(405, "Method Not Allowed").with("Allow", allowed)
 }

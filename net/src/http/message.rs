@@ -1,5 +1,7 @@
 //! Requests and responses of HTTP/1.1.
 
+use super::peer::CLUSTER_ID;
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 /// The header of a request may be this large, in bytes.
@@ -33,6 +35,8 @@ pub(super) struct Request {
     pub(super) keep_alive: bool,
     /// The client sends its body only when told to.
     pub(super) expects_continue: bool,
+    /// The cluster that a peer takes this member's to be.
+    pub(super) cluster: Option<String>,
 }
 
 /// Why there is no request.
@@ -96,6 +100,7 @@ impl Request {
             body: Body::Length(0),
             keep_alive: true,
             expects_continue: false,
+            cluster: None,
         }
     }
 
@@ -122,6 +127,8 @@ impl Request {
                     self.keep_alive = true;
                 }
             }
+        } else if name.eq_ignore_ascii_case(CLUSTER_ID) {
+            self.cluster = Some(value.to_owned());
         } else if name.eq_ignore_ascii_case("expect") {
             self.expects_continue = value.eq_ignore_ascii_case("100-continue");
         }
@@ -158,7 +165,7 @@ fn decode(text: &str, plus: bool) -> String {
 pub(super) struct Response {
     pub(super) status: u16,
     pub(super) content_type: Option<&'static str>,
-    pub(super) headers: Vec<(&'static str, &'static str)>,
+    pub(super) headers: Vec<(&'static str, Cow<'static, str>)>,
     pub(super) body: Vec<u8>,
 }
 
@@ -178,9 +185,14 @@ impl Response {
 
     /// A text, as Go's `http.Error` writes it: a line, not to be taken for anything else.
     pub(super) fn error(status: u16, text: &str) -> Self {
-        let mut response = Response::new(status, TEXT, format!("{text}\n"));
-        response.headers.push(("X-Content-Type-Options", "nosniff"));
-        response
+        let response = Response::new(status, TEXT, format!("{text}\n"));
+        response.with("X-Content-Type-Options", "nosniff")
+    }
+
+    /// The answer with one more header.
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+        self.headers.push((name, value.into()));
+        self
     }
 
     /// An answer without a body.
@@ -193,24 +205,44 @@ impl Response {
         }
     }
 
-    /// The bytes of the answer. `close` announces the end of the connection; an answer to HEAD has no body.
+    /// The bytes of the answer to a client. `close` announces the end of the connection; an answer to HEAD has no body.
     pub(super) fn encode(&self, close: bool, head: bool, now: SystemTime) -> Vec<u8> {
+        // etcd allows every origin unless --cors says otherwise.
+        const ORIGINS: [(&str, &str); 3] = [
+            (
+                "Access-Control-Allow-Headers",
+                "accept, content-type, authorization",
+            ),
+            (
+                "Access-Control-Allow-Methods",
+                "POST, GET, OPTIONS, PUT, DELETE",
+            ),
+            ("Access-Control-Allow-Origin", "*"),
+        ];
+        self.encode_with(&ORIGINS, close, head, now)
+    }
+
+    /// The bytes of the answer to a peer.
+    pub(super) fn encode_for_peer(&self, close: bool, head: bool, now: SystemTime) -> Vec<u8> {
+        self.encode_with(&[], close, head, now)
+    }
+
+    fn encode_with(
+        &self,
+        first: &[(&str, &str)],
+        close: bool,
+        head: bool,
+        now: SystemTime,
+    ) -> Vec<u8> {
         let mut out = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         let mut header = |name: &str, value: &str| {
             for part in [name, ": ", value, "\r\n"] {
                 out.push_str(part);
             }
         };
-        // etcd allows every origin unless --cors says otherwise.
-        header(
-            "Access-Control-Allow-Headers",
-            "accept, content-type, authorization",
-        );
-        header(
-            "Access-Control-Allow-Methods",
-            "POST, GET, OPTIONS, PUT, DELETE",
-        );
-        header("Access-Control-Allow-Origin", "*");
+        for (name, value) in first {
+            header(name, value);
+        }
         if let Some(content_type) = self.content_type {
             header("Content-Type", content_type);
         }
@@ -237,7 +269,10 @@ fn reason(status: u16) -> &'static str {
         400 => "Bad Request",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        412 => "Precondition Failed",
+        413 => "Request Entity Too Large",
         431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
         503 => "Service Unavailable",
         _ => "",
     }

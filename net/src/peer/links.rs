@@ -149,7 +149,6 @@ impl Links {
     }
 
     /// These members were removed from the cluster and are told so when they dial.
-    #[allow(dead_code, reason = "for membership changes")]
     pub(crate) fn set_removed(&self, removed: impl IntoIterator<Item = MemberId>) {
         let removed: BTreeSet<MemberId> = removed.into_iter().collect();
         for id in &removed {

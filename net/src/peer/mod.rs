@@ -19,7 +19,8 @@ mod stream;
 pub(crate) use activity::Activity;
 pub(crate) use inbox::Arrived;
 pub(crate) use links::{LinkOptions, Links, PeerAddress};
-pub(crate) use port::{PeerPort, not_found};
+pub(crate) use port::{HttpHandler, PeerPort};
+pub(crate) use stream::PeerStream;
 
 #[cfg(test)]
 mod peer_test;

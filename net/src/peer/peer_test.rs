@@ -1,7 +1,7 @@
 //! Links between members in one reactor.
 
 use super::links::{LinkOptions, Links, PeerAddress};
-use super::port::{PeerPort, not_found};
+use super::port::{HttpHandler, PeerPort};
 use super::{Activity, Arrived};
 use crate::config::Url;
 use crate::listen::{ListenAddress, Listener};
@@ -48,7 +48,14 @@ fn side(local: Local) -> Side {
         seed: local.process,
     };
     let links = Links::new(local, options, activity.clone());
-    let port = PeerPort::start(vec![listener], &links, not_found()).unwrap();
+    let http: HttpHandler = Rc::new(|stream, _| {
+        Box::pin(async move {
+            let answer = b"HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n";
+            let _ = stream.write_all(answer).await;
+            stream.close();
+        })
+    });
+    let port = PeerPort::start(vec![listener], &links, http).unwrap();
     Side {
         links,
         activity,

@@ -118,25 +118,3 @@ async fn first_bytes(stream: &PeerStream) -> Option<Vec<u8>> {
         }
     }
 }
-
-/// Answers whatever is asked with 404, as etcd does for paths that it does not know.
-pub(crate) fn not_found() -> HttpHandler {
-    Rc::new(|stream, _| {
-        Box::pin(async move {
-            let body = "404 page not found\n";
-            let answer = format!(
-                "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-                 Connection: close\r\n\r\n{body}",
-                body.len()
-            );
-            let write = async {
-                let _ = stream.write_all(answer.as_bytes()).await;
-            };
-            let late = async {
-                glommio::timer::sleep(PATIENCE).await;
-            };
-            futures_lite::future::or(write, late).await;
-            stream.close();
-        })
-    })
-}

@@ -216,7 +216,28 @@ impl Gate {
         self.published.check_serving()
     }
 
-    fn abandon(&self, ticket: Ticket, failure: Failure) {
+    /// Index of the reactor.
+    pub(super) fn reactor(&self) -> usize {
+        self.reactor
+    }
+
+    /// Reserves a slot for an answer; the waiter comes back if there is none.
+    pub(super) fn reserve(
+        &self,
+        waiter: Waiter,
+        bytes: usize,
+        now: Instant,
+    ) -> Result<Ticket, Waiter> {
+        self.slots.borrow_mut().reserve(waiter, bytes, now)
+    }
+
+    /// Sends to the sequencer.
+    pub(super) fn send(&self, lane: Lane, submission: Submission) -> Result<(), Full<Submission>> {
+        self.sequencer.send(lane, submission)
+    }
+
+    /// Fails what waits in a slot.
+    pub(super) fn abandon(&self, ticket: Ticket, failure: Failure) {
         let waiter = self.slots.borrow_mut().take(ticket);
         if let Some(waiter) = waiter {
             waiter(Err(failure));
@@ -367,6 +388,10 @@ impl From<Failure> for Status {
             Failure::TooManyRequests => errors::too_many_requests(),
             Failure::TooLarge => errors::request_too_large(),
             Failure::NoSpace => errors::no_space(),
+            Failure::NotLeader => errors::not_leader(),
+            Failure::BadTransferee => errors::bad_transferee(),
+            // Whoever changes members tries again; others do not meet it.
+            Failure::Busy => errors::timed_out(),
             Failure::TimedOut => errors::timed_out(),
             Failure::LeaderFailed => errors::timed_out_leader_failed(),
             Failure::ConnectionLost => errors::timed_out_connection_lost(),

@@ -1,7 +1,10 @@
 //! The sequencer: the one reactor task that owns the node, and the gates through which all reactors reach it.
 
+mod consensus;
 mod event_ring;
 mod gate;
+mod member_log;
+mod members;
 mod pager;
 mod parked;
 mod peers;
@@ -11,8 +14,10 @@ mod read_rounds;
 mod slots;
 mod task;
 
+pub(crate) use consensus::{ConsensusQuery, MemberProgress};
 pub(crate) use event_ring::{EventBatch, EventRing};
 pub(crate) use gate::{Gate, Identity, Limits};
+pub(crate) use member_log::report_own_removal;
 pub(crate) use pager::Pager;
 pub(crate) use published::{Progress, Published};
 pub(crate) use task::{Sequencer, Wiring};
@@ -20,6 +25,7 @@ pub(crate) use task::{Sequencer, Wiring};
 use bytes::Bytes;
 use reeve_engine::command::{Refusal, RequestId};
 use reeve_engine::mvcc::Applied;
+use reeve_node::MemberChange;
 use std::sync::Arc;
 
 /// What reactors send to the sequencer.
@@ -43,6 +49,15 @@ pub(crate) enum Submission {
         sequence: u64,
         /// What is asked.
         query: LeaseQuery,
+    },
+    /// Have this change of a member committed and applied. Reactor and slot stand in its request id.
+    ChangeMember(Box<MemberChange>),
+    /// Something about the consensus.
+    Consensus {
+        /// Reactor and slot that wait.
+        sequence: u64,
+        /// What is asked.
+        query: ConsensusQuery,
     },
 }
 
@@ -98,6 +113,10 @@ pub(crate) enum Reply {
     TimeToLive(Option<(i64, i64)>),
     /// The ids of all leases.
     Leases(Vec<i64>),
+    /// What was asked for is under way.
+    Begun,
+    /// How far a member is.
+    Progress(MemberProgress),
 }
 
 /// What comes of a proposal.
@@ -118,6 +137,15 @@ pub(crate) enum Failure {
     /// The quota is used up, or the disk is full.
     #[error("no space is left")]
     NoSpace,
+    /// Another member leads.
+    #[error("this member does not lead")]
+    NotLeader,
+    /// Leadership cannot be handed to that member.
+    #[error("leadership cannot be handed to that member")]
+    BadTransferee,
+    /// Something of the kind is under way already; nothing was done.
+    #[error("another change is under way")]
+    Busy,
     /// It took too long. It may still be applied.
     #[error("the request took too long")]
     TimedOut,

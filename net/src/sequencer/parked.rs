@@ -38,11 +38,13 @@ impl Parked {
         self.forwarded.insert(request.sequence, (command, since));
     }
 
-    /// The leader has refused the command: it waits for another attempt.
-    pub(super) fn refused(&mut self, request: RequestId) {
-        if let Some((command, since)) = self.forwarded.remove(&request.sequence) {
-            self.park(request, command, since);
-        }
+    /// The leader has refused the command: it waits for another attempt. False if no such command has gone to it.
+    pub(super) fn refused(&mut self, request: RequestId) -> bool {
+        let Some((command, since)) = self.forwarded.remove(&request.sequence) else {
+            return false;
+        };
+        self.park(request, command, since);
+        true
     }
 
     /// The command was applied.

@@ -61,7 +61,8 @@ impl Sequencer {
             complaints,
             ..
         } = self;
-        links.take_arrived(ARRIVALS_PER_TURN, |arrived| match arrived {
+        let mut is_removed = false;
+        let more = links.take_arrived(ARRIVALS_PER_TURN, |arrived| match arrived {
             Arrived::Message { from, message } => {
                 if let Err(refusal) = node.step(from, message) {
                     complaints.refused(from, &refusal);
@@ -73,8 +74,16 @@ impl Sequencer {
                     complaints.refused(from, &refusal);
                 }
             }
-            Arrived::Removed { by } => complaints.removed(by),
-        })
+            Arrived::Removed { by } => {
+                complaints.removed(by);
+                is_removed = true;
+            }
+        });
+        if is_removed {
+            // This member's own log may never tell it: nobody sends it anything any more.
+            self.leave_in(Duration::ZERO);
+        }
+        more
     }
 
     /// Sends what the turn has for other members.

@@ -30,6 +30,10 @@ pub(crate) struct Published {
     quota_bytes: AtomicU64,
     /// The disk is full: growing requests are refused until it is not.
     no_space: AtomicBool,
+    /// This member has no vote.
+    learner: AtomicBool,
+    /// The cluster version is committed.
+    version_settled: AtomicBool,
     /// Why the node has stopped, if a disk or damage stopped it.
     failed: Mutex<Option<String>>,
 }
@@ -46,6 +50,8 @@ pub(crate) struct Progress {
     pub(crate) file_bytes: u64,
     pub(crate) used_bytes: u64,
     pub(crate) no_space: bool,
+    pub(crate) learner: bool,
+    pub(crate) version_settled: bool,
 }
 
 impl Published {
@@ -67,6 +73,8 @@ impl Published {
             file_bytes: AtomicU64::default(),
             used_bytes: AtomicU64::default(),
             no_space: AtomicBool::default(),
+            learner: AtomicBool::default(),
+            version_settled: AtomicBool::default(),
             failed: Mutex::default(),
         }
     }
@@ -91,6 +99,9 @@ impl Published {
         self.compaction_finished
             .store(progress.compaction_finished, Ordering::Relaxed);
         self.no_space.store(progress.no_space, Ordering::Relaxed);
+        self.learner.store(progress.learner, Ordering::Relaxed);
+        self.version_settled
+            .store(progress.version_settled, Ordering::Relaxed);
         self.linearizable
             .store(progress.linearizable, Ordering::Release);
     }
@@ -144,6 +155,16 @@ impl Published {
     /// Whether growing requests are refused.
     pub(crate) fn is_out_of_space(&self) -> bool {
         self.no_space.load(Ordering::Relaxed)
+    }
+
+    /// Whether this member is a learner, which serves little.
+    pub(crate) fn is_learner(&self) -> bool {
+        self.learner.load(Ordering::Relaxed)
+    }
+
+    /// Whether the members have agreed on a cluster version.
+    pub(crate) fn is_version_settled(&self) -> bool {
+        self.version_settled.load(Ordering::Relaxed)
     }
 
     /// Whether a read from the published root sees every acknowledged write.

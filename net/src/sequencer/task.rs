@@ -3,6 +3,7 @@
 //! It sleeps until a reactor has sent something, the disk has finished something, pages have arrived, or the next tick is
 //! due; then it takes one turn of the node and hands out what came of it, one message for each reactor.
 
+use super::consensus;
 use super::pager::PagerError;
 use super::parked::Parked;
 use super::peers::Complaints;
@@ -15,6 +16,7 @@ use crate::peer::Links;
 use crate::reactor::{Lane, MailboxReceiver, MailboxSender};
 use glommio::io::PollableFd;
 use reeve_engine::disk::UringDisk;
+use reeve_engine::members::MemberRecord;
 use reeve_engine::lease::Renewal;
 use reeve_engine::pages::Damage;
 use reeve_node::{Node, NodeError, Turn};
@@ -53,6 +55,8 @@ pub(crate) struct Wiring {
     pub(crate) tick: Duration,
     /// No client waits longer for an answer.
     pub(crate) patience: Duration,
+    /// Whom this member knew before its log told it: with whom it begins, or whom it joins.
+    pub(crate) acquaintances: Vec<MemberRecord>,
 }
 
 /// See the module.
@@ -81,6 +85,10 @@ pub(crate) struct Sequencer {
     /// Lease, sequence number, and since when in milliseconds.
     expired_keepalives: Vec<(i64, u64, u64)>,
     alarm: Rc<Alarm>,
+    /// When a member that was removed leaves.
+    pub(super) farewell: Option<Instant>,
+    /// Whom this member knew before its log told it.
+    pub(super) acquaintances: Vec<MemberRecord>,
     /// Whether the events of this turn are kept.
     keeps_events: bool,
     start: Instant,
@@ -98,6 +106,7 @@ impl Sequencer {
             events,
             pager,
             links,
+            acquaintances,
             tick,
             patience,
         } = wiring;
@@ -107,7 +116,6 @@ impl Sequencer {
         glommio::spawn_local(watch_clock(tick, Rc::clone(&alarm))).detach();
         let start = Instant::now();
         Ok(Sequencer {
-            node,
             turn: Turn::default(),
             submissions,
             taken: Vec::new(),
@@ -125,24 +133,39 @@ impl Sequencer {
             damage: None,
             expired_keepalives: Vec::new(),
             alarm,
+            // One that was removed before it was started has nothing to wait for.
+            farewell: node.is_removed().then_some(start),
+            acquaintances,
             keeps_events: false,
             start,
             tick,
             next_tick: start + tick,
+            node,
         })
     }
 
-    /// Serves until `stop` says so, then writes what is left to the log.
+    /// Serves until `stop` says so, then writes what is left to the log. `on_removal` is called once if this member is
+    /// removed from its cluster.
     ///
     /// # Errors
     /// [`NodeError`]: the node cannot go on; nothing more is answered.
-    pub(crate) async fn run(mut self, stop: impl Fn() -> bool) -> Result<(), NodeError> {
+    pub(crate) async fn run(
+        mut self,
+        stop: impl Fn() -> bool,
+        on_removal: impl Fn(),
+    ) -> Result<(), NodeError> {
+        let mut is_told = false;
+        self.connect();
         loop {
             let more = self.take_arrived();
             self.take_in();
             self.turn()?;
             self.send();
             self.hand_out();
+            if !is_told && self.farewell.is_some_and(|at| Instant::now() >= at) {
+                is_told = true;
+                on_removal();
+            }
             if stop() {
                 return self.finish();
             }
@@ -186,6 +209,15 @@ impl Sequencer {
                         (None, _) => unreachable!("only keepalives wait"),
                     }
                 }
+                Submission::ChangeMember(change) => {
+                    if let Some(failure) = consensus::propose_change(&mut self.node, &change) {
+                        self.answer(change.request.sequence, Err(failure));
+                    }
+                }
+                Submission::Consensus { sequence, query } => {
+                    let reply = consensus::answer(&mut self.node, query);
+                    self.answer(sequence, reply);
+                }
             }
         }
         self.taken = taken;
@@ -225,14 +257,18 @@ impl Sequencer {
         for notice in self.turn.notices.drain(..) {
             crate::info!(notice);
         }
-        for request in self.turn.refused.drain(..) {
-            self.parked.refused(request);
+        for request in std::mem::take(&mut self.turn.refused) {
+            if !self.parked.refused(request) {
+                // A change of the members: whoever asked for it asks again.
+                self.answer(request.sequence, Err(Failure::Busy));
+            }
         }
         if let Some(leadership) = self.turn.leadership.take() {
             self.tell_leadership(&leadership);
             self.propose_parked();
             self.turn.work_left = true;
         }
+        self.note_members();
         Ok(())
     }
 
@@ -327,6 +363,8 @@ impl Sequencer {
             file_bytes: status.file_bytes,
             used_bytes: status.used_bytes,
             no_space: status.no_space,
+            learner: status.learner,
+            version_settled: status.version_settled,
         }
     }
 

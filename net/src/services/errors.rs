@@ -61,6 +61,33 @@ failures! {
     timed_out = Unavailable, "request timed out";
     /// This member's disk or log is damaged.
     corrupt = DataLoss, "corrupt cluster";
+    /// Peer URLs that are none.
+    bad_member_urls = InvalidArgument, "given member URLs are invalid";
+    /// No such member, or one that was removed.
+    member_not_found = NotFound, "member not found";
+    /// The id of a member to be added is in use.
+    member_exists = FailedPrecondition, "member ID already exist";
+    /// A peer URL is in use.
+    peer_url_exists = FailedPrecondition, "Peer URLs already exists";
+    /// A change would leave fewer started members than a quorum. (etcd's table says `FailedPrecondition`, but this is what
+    /// leaves the server.)
+    not_enough_started = Unknown, "re-configuration failed due to not enough started members";
+    /// Only a learner is promoted.
+    member_not_learner = FailedPrecondition, "can only promote a learner member";
+    /// The learner lags.
+    learner_not_ready = FailedPrecondition, "can only promote a learner member which is in sync with leader";
+    /// `--max-learners` learners are there already.
+    too_many_learners = FailedPrecondition, "too many learner members in cluster";
+    /// The active members hardly make a quorum.
+    unhealthy = Unavailable, "unhealthy cluster";
+    /// Only the leader does this.
+    not_leader = FailedPrecondition, "not leader";
+    /// Leadership goes to voters alone.
+    bad_transferee = FailedPrecondition, "bad leader transferee";
+    /// Nobody took over.
+    transfer_timed_out = Unknown, "request timed out, leader transfer took too long";
+    /// A learner does not serve this.
+    learner = FailedPrecondition, "rpc not supported for learner";
     /// The client ended the watch.
     watch_canceled = Canceled, "watch canceled";
 }
@@ -80,6 +107,13 @@ impl From<Refusal> for Status {
             Refusal::LeaseTtlTooLarge => lease_ttl_too_large(),
             Refusal::Compacted { .. } => compacted(),
             Refusal::FutureRevision { .. } => future_revision(),
+            Refusal::MemberNotFound => member_not_found(),
+            Refusal::MemberExists => member_exists(),
+            Refusal::PeerUrlExists => peer_url_exists(),
+            Refusal::MemberNotLearner => member_not_learner(),
+            Refusal::TooManyLearners => too_many_learners(),
+            // etcd would not survive it.
+            Refusal::LastVoter => not_enough_started(),
             Refusal::StaleTerm => Status::internal("a lease expiry met another term"),
         }
     }

@@ -54,12 +54,22 @@ async fn watch(
 /// The HTTP endpoints.
 pub(crate) fn endpoints(gate: &Rc<Gate>) -> Endpoints {
     let gate = Rc::clone(gate);
-    let versions = || Versions {
-        server: ETCD_VERSION.to_owned(),
-        cluster: CLUSTER_VERSION.to_owned(),
-        storage: CLUSTER_VERSION.to_owned(),
-    };
+    let published = std::sync::Arc::clone(&gate.published);
+    let versions = move || versions(published.is_version_settled());
     Endpoints::new(move |request| health(Rc::clone(&gate), request), versions)
+}
+
+/// What `/version` answers, on the client's port and on the peers'.
+pub(crate) fn versions(is_settled: bool) -> Versions {
+    let settled = |unsettled: &str| match is_settled {
+        true => CLUSTER_VERSION.to_owned(),
+        false => unsettled.to_owned(),
+    };
+    Versions {
+        server: ETCD_VERSION.to_owned(),
+        cluster: settled("not_decided"),
+        storage: settled("unknown"),
+    }
 }
 
 async fn health(gate: Rc<Gate>, request: HealthRequest) -> Health {

@@ -1,5 +1,6 @@
-//! The Maintenance service: Status, Hash, HashKV.
+//! The Maintenance service: Status, Hash, HashKV, MoveLeader, and the list of alarms.
 
+use super::errors;
 use super::kv::check_leader;
 use crate::config::{CLUSTER_VERSION, ETCD_VERSION};
 use crate::grpc::{RequestContext, Router, Status};
@@ -8,6 +9,7 @@ use reeve_api::etcdserverpb::{self as pb, maintenance_methods};
 use reeve_engine::mvcc::{Budget, HashKvTask, HashTask, KvHash, State, Step};
 use reeve_engine::pages::Outcome;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 /// Records that are hashed before others have their turn.
 const SLICE: u32 = 512;
@@ -31,6 +33,13 @@ pub(crate) fn register(router: &mut Router, gate: &Rc<Gate>) {
     router.unary_message(maintenance_methods::HASH_KV, move |_, request| {
         hash_kv(Rc::clone(&gate_kv), request)
     });
+    let gate_move = Rc::clone(gate);
+    router.unary_message(
+        maintenance_methods::MOVE_LEADER,
+        move |_, request: pb::MoveLeaderRequest| {
+            move_leader(Rc::clone(&gate_move), request.target_id)
+        },
+    );
 }
 
 async fn status(gate: Rc<Gate>, context: RequestContext) -> Result<pb::StatusResponse, Status> {
@@ -58,7 +67,7 @@ async fn status(gate: Rc<Gate>, context: RequestContext) -> Result<pb::StatusRes
         raft_applied_index: published.applied(),
         errors,
         db_size_in_use: size(published.used_bytes()),
-        is_learner: false,
+        is_learner: published.is_learner(),
         storage_version: CLUSTER_VERSION.to_owned(),
         db_size_quota: size(published.quota_bytes()),
         downgrade_info: Some(pb::DowngradeInfo::default()),
@@ -101,6 +110,20 @@ async fn alarm(
     })
 }
 
+/// Hands leadership over, and returns when the other member leads. The answer has no header.
+async fn move_leader(gate: Rc<Gate>, to: u64) -> Result<pb::MoveLeaderResponse, Status> {
+    gate.transfer_leadership(to).await?;
+    let deadline = Instant::now() + gate.limits.patience;
+    while gate.published.leader() != to {
+        if Instant::now() >= deadline {
+            return Err(errors::transfer_timed_out());
+        }
+        gate.published.check_serving()?;
+        glommio::timer::sleep(Duration::from_millis(2)).await;
+    }
+    Ok(pb::MoveLeaderResponse::default())
+}
+
 async fn hash(gate: Rc<Gate>) -> Result<pb::HashResponse, Status> {
     let mut task = HashTask::new();
     let pin = gate.reader().pin();
@@ -115,19 +138,24 @@ async fn hash(gate: Rc<Gate>) -> Result<pb::HashResponse, Status> {
     })
 }
 
-async fn hash_kv(gate: Rc<Gate>, request: pb::HashKvRequest) -> Result<pb::HashKvResponse, Status> {
-    let mut task = HashKvTask::new(request.revision);
+/// The hash of the history up to a revision; 0 for the current one.
+pub(super) async fn hash_up_to(gate: &Gate, revision: i64) -> Result<KvHash, Status> {
+    let mut task = HashKvTask::new(revision);
     let pin = gate.reader().pin();
+    finish(gate, &mut || {
+        let view = gate.reader().view_pinned(&pin);
+        view.map(|view| task.step(&view, &mut Budget::new(SLICE)))
+    })
+    .await
+}
+
+async fn hash_kv(gate: Rc<Gate>, request: pb::HashKvRequest) -> Result<pb::HashKvResponse, Status> {
     let KvHash {
         hash,
         compact_revision,
         hash_revision,
         revision,
-    } = finish(&gate, &mut || {
-        let view = gate.reader().view_pinned(&pin);
-        view.map(|view| task.step(&view, &mut Budget::new(SLICE)))
-    })
-    .await?;
+    } = hash_up_to(&gate, request.revision).await?;
     let header = Some(gate.header(revision));
     Ok(pb::HashKvResponse {
         header,

@@ -46,6 +46,9 @@ fn range(gate: &Rc<Gate>, context: &RequestContext, message: Bytes, responder: R
         Ok(request) => request,
         Err(status) => return responder.finish(Err(status)),
     };
+    if !request.serializable && gate.published.is_learner() {
+        return responder.finish(Err(errors::learner()));
+    }
     if let Err(refusal) = check::range(&convert::range(&request)) {
         return responder.finish(Err(refusal.into()));
     }

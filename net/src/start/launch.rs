@@ -66,6 +66,10 @@ const SETUP_FAILED: i32 = -1;
 /// The reason of a [`Stop`] that a part of the server raises because it cannot go on, after it has logged why.
 pub const STOP_FAILED: i32 = -2;
 
+/// The reason of a [`Stop`] that is raised because this member was removed from its cluster. As with etcd, the process
+/// then ends as if it had done all that it was to do.
+pub const STOP_REMOVED: i32 = -3;
+
 /// Requests that run when the process is told to stop get this long.
 const GRACE: Duration = Duration::from_secs(5);
 

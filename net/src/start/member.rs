@@ -1,24 +1,31 @@
 //! From a configuration to a member that serves: recovery, the node, and what each reactor needs of it.
 
-use super::cluster::{Founder, founders};
 use super::data_directory::DataDirectory;
-use super::launch::{ReactorSetup, STOP_FAILED, Service};
+use super::entrance::Entrance;
+use super::launch::{ReactorSetup, STOP_FAILED, STOP_REMOVED, Service};
+use super::publication::publish;
 use super::storage::{CLUSTER_LOG_CACHE_BYTES, LOG_CACHE_BYTES, StorageError, open_storage};
 use crate::config::{Config, REEVE_VERSION};
+use crate::http::peer::{PeerSource, handler};
 use crate::listen::Listener;
-use crate::peer::{LinkOptions, Links, PeerPort, not_found};
-use crate::reactor::{Capacity, MailboxReceiver, MailboxSender, SEQUENCER, Stop, mailbox};
+use crate::peer::{HttpHandler, LinkOptions, Links, PeerPort};
+use crate::reactor::{
+    Capacity, MailboxReceiver, MailboxSender, SEQUENCER, Stop, client_reactors, mailbox,
+};
 use crate::sequencer::{
     EventRing, Gate, Identity, Limits, Pager, Published, Sequencer, Submission, ToReactor, Wiring,
+    report_own_removal,
 };
-use crate::services::{Hub, LeaseIds, run_watches, serve};
-use reeve_api::etcdserverpb::Member as MemberMessage;
+use crate::services::{
+    Cluster, ClusterOptions, Hub, LeaseIds, PeerService, run_watches, serve,
+};
 use reeve_engine::btree::Reader;
+use reeve_engine::command::COMMAND_FORMAT;
 use reeve_engine::disk::UringDisk;
 use reeve_engine::lease::minimum_ttl;
 use reeve_engine::pages::Stop as PageStop;
 use reeve_engine::wal::Identity as LogIdentity;
-use reeve_node::{CheckpointOptions, Node, NodeError, NodeOptions, Planted, Started, identity};
+use reeve_node::{CheckpointOptions, Node, NodeError, NodeOptions, Planted, Started};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
@@ -60,8 +67,7 @@ pub struct Member {
     pages: PathBuf,
     write_ahead_log: PathBuf,
     identity: Identity,
-    /// The members of the cluster at its beginning, this one among them.
-    founders: Vec<Founder>,
+    entrance: Entrance,
     /// Taken by the reactor of the sequencer.
     peer_listeners: Mutex<Vec<Listener>>,
     limits: Limits,
@@ -90,17 +96,14 @@ impl Member {
     pub fn new(
         config: Config,
         directory: &DataDirectory,
+        entrance: Entrance,
         reactors: usize,
         peer_listeners: Vec<Listener>,
     ) -> Arc<Self> {
-        let founders = founders(&config);
-        let ids: Vec<u64> = founders.iter().map(|founder| founder.id).collect();
-        let own = founders.iter().find(|founder| founder.is_this);
-        let member = own.map_or(0, |founder| founder.id);
         let identity = Identity {
-            cluster: identity::cluster_id(&ids),
-            member,
-            request_nonce: member ^ random(),
+            cluster: entrance.cluster,
+            member: entrance.member,
+            request_nonce: entrance.member ^ random(),
         };
         let limits = Limits {
             txn_operations: usize::try_from(config.max_txn_ops).unwrap_or(usize::MAX),
@@ -120,7 +123,7 @@ impl Member {
             pages: directory.pages(),
             write_ahead_log: directory.write_ahead_log().to_path_buf(),
             identity,
-            founders,
+            entrance,
             peer_listeners: Mutex::new(peer_listeners),
             limits,
             published: Arc::new(Published::new(quota)),
@@ -162,12 +165,26 @@ impl Member {
             *self.lock_started() = Some(outcome);
         }
         let (reader, pager) = self.take_shared(setup.index).await?;
+        // The peer port begins with the node, and answers as soon as this reactor can.
+        let answers = Rc::default();
         let running = match sequencing {
-            Some(node) => Some(self.run_sequencer(node, pager.clone(), setup.stop.clone())?),
+            Some(node) => {
+                let http = handler(Rc::clone(&answers));
+                let stop = setup.stop.clone();
+                Some(self.run_sequencer(node, pager.clone(), http, stop)?)
+            }
             None => None,
         };
-        let (service, gate) = self.serve(setup.index, reader, pager, running)?;
-        let ready = self.until_serving(&gate);
+        let (service, gate, peer) = self.serve(setup.index, reader, pager, running)?;
+        // It is set nowhere else.
+        let _ = answers.set(peer);
+        let ready = async {
+            self.until_serving(&gate).await?;
+            if setup.index == client_reactors(setup.count).start {
+                publish(&gate, &self.config).await;
+            }
+            Ok::<(), String>(())
+        };
         let stopped = async {
             while setup.stop.reason().is_none() {
                 glommio::timer::sleep(STOP_INTERVAL).await;
@@ -267,7 +284,9 @@ impl Member {
         let ticks = config.election_timeout / config.heartbeat_interval.max(1);
         NodeOptions {
             member_id: self.identity.member,
-            voters: self.founders.iter().map(|founder| founder.id).collect(),
+            founders: self.entrance.founders.clone(),
+            force_new_cluster: config.force_new_cluster,
+            format: COMMAND_FORMAT,
             election_ticks: u32::try_from(ticks).unwrap_or(u32::MAX).max(2),
             election_ms: config.election_timeout,
             pre_vote: config.pre_vote,
@@ -287,14 +306,14 @@ impl Member {
 
     /// A member with peers keeps more of its log in memory, for those that lag a little.
     fn log_cache_bytes(&self) -> usize {
-        match self.founders.len() {
+        match self.entrance.founders.len() {
             1 => LOG_CACHE_BYTES,
             _ => CLUSTER_LOG_CACHE_BYTES,
         }
     }
 
     /// Links to the other members, and the peer port. Both run on this reactor.
-    fn start_links(&self) -> Result<(Rc<Links>, PeerPort), String> {
+    fn start_links(&self, http: HttpHandler) -> Result<(Rc<Links>, PeerPort), String> {
         let local = reeve_peer::Local {
             cluster: self.identity.cluster,
             member: self.identity.member,
@@ -307,10 +326,9 @@ impl Member {
             seed: random(),
         };
         let links = Links::new(local, options, self.published.activity.clone());
-        links.set_peers(self.founders.iter().map(Founder::address).collect());
         let listeners = self.peer_listeners.lock();
         let listeners = std::mem::take(&mut *listeners.unwrap_or_else(PoisonError::into_inner));
-        let port = PeerPort::start(listeners, &links, not_found());
+        let port = PeerPort::start(listeners, &links, http);
         let port = port.map_err(|error| format!("cannot listen for peers: {error}"))?;
         Ok((links, port))
     }
@@ -320,16 +338,17 @@ impl Member {
         self: &Arc<Self>,
         mut node: Node<UringDisk>,
         pager: Pager,
+        http: HttpHandler,
         stop: Stop,
     ) -> Result<glommio::task::JoinHandle<()>, String> {
-        if self.config.initial_election_tick_advance && self.founders.len() > 1 {
+        if self.config.initial_election_tick_advance && node.members().voters().len() != 1 {
             // The first election comes early: nobody leads when a cluster starts, and where somebody does, the others
             // keep to their leader when they are asked.
             for _ in 1..self.node_options().election_ticks {
                 node.tick();
             }
         }
-        let (links, port) = self.start_links()?;
+        let (links, port) = self.start_links(http)?;
         let submissions = self
             .submissions
             .lock()
@@ -346,6 +365,7 @@ impl Member {
             links,
             tick,
             patience: self.limits.patience,
+            acquaintances: self.entrance.peers.clone(),
         };
         let sequencer = Sequencer::new(node, wiring);
         let sequencer =
@@ -353,7 +373,11 @@ impl Member {
         let member = Arc::clone(self);
         let task = async move {
             let ended = || member.serving.load(Ordering::Acquire) == 0;
-            if let Err(error) = sequencer.run(ended).await {
+            let on_removal = || {
+                report_own_removal(member.identity.member);
+                stop.raise(STOP_REMOVED);
+            };
+            if let Err(error) = sequencer.run(ended, on_removal).await {
                 crate::fatal!("the member cannot go on", "error" => error.to_string());
                 member.published.fail(error.to_string());
                 stop.raise(STOP_FAILED);
@@ -369,7 +393,7 @@ impl Member {
         reader: Reader,
         pager: Pager,
         sequencer: Option<glommio::task::JoinHandle<()>>,
-    ) -> Result<(Service, Rc<Gate>), String> {
+    ) -> Result<(Service, Rc<Gate>, Rc<dyn PeerSource>), String> {
         let gate = Rc::new(Gate::new(
             index,
             self.identity,
@@ -388,8 +412,8 @@ impl Member {
         glommio::spawn_local(receive(Rc::clone(&gate), receiver, Rc::clone(&hub))).detach();
         glommio::spawn_local(expire(Rc::clone(&gate))).detach();
         glommio::spawn_local(run_watches(Rc::clone(&hub))).detach();
-        let members = self.founders.iter().map(|founder| self.message(founder));
-        let (router, endpoints) = serve(&gate, &hub, members.collect(), LeaseIds::new(random()));
+        let cluster = Cluster::new(&gate, ClusterOptions::new(&self.config));
+        let (router, endpoints) = serve(&gate, &hub, &cluster, LeaseIds::new(random()));
         let member = Arc::clone(self);
         let finish = async move {
             member.serving.fetch_sub(1, Ordering::AcqRel);
@@ -403,7 +427,7 @@ impl Member {
             ready: true,
             finish: Box::pin(finish),
         };
-        Ok((service, gate))
+        Ok((service, gate, PeerService::new(&cluster)))
     }
 
     fn progress_interval(&self) -> Duration {
@@ -412,22 +436,6 @@ impl Member {
             Duration::from_secs(600)
         } else {
             interval.max(Duration::from_millis(100))
-        }
-    }
-
-    /// A member as the Cluster service shows it. Where clients reach others is not known here.
-    fn message(&self, founder: &Founder) -> MemberMessage {
-        let text = |urls: &[crate::config::Url]| urls.iter().map(ToString::to_string).collect();
-        let client_urls = match founder.is_this {
-            true => text(&self.config.advertise_client_urls),
-            false => Vec::new(),
-        };
-        MemberMessage {
-            id: founder.id,
-            name: founder.name.clone(),
-            peer_ur_ls: text(&founder.peer_urls),
-            client_ur_ls: client_urls,
-            is_learner: false,
         }
     }
 }

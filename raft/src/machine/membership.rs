@@ -6,7 +6,7 @@ use super::{Raft, Transfer};
 use crate::MemberId;
 use crate::configuration::{ConfigurationChange, ConfigurationState};
 use crate::entry::{EntryKind, LogPoint};
-use crate::error::{ProposeError, TransferError};
+use crate::error::{ConfigurationError, ProposeError, TransferError};
 use crate::message::Body;
 use crate::output::Role;
 use crate::planted::PlantedBug;
@@ -15,7 +15,8 @@ use crate::quorum;
 
 impl Raft {
     /// Appends a configuration change on the leader. It takes effect on each member when that member
-    /// applies it.
+    /// applies it; if it makes no sense then, it has no effect on any. (Only so does the proposer learn
+    /// why, wherever it is: the leader's opinion would not reach it.)
     ///
     /// # Errors
     /// [`ProposeError`]; in particular while an earlier change is not applied here, and before an
@@ -34,7 +35,9 @@ impl Raft {
                 return Err(ProposeError::TermNotCommitted);
             }
         }
-        self.configuration.with(change)?;
+        if change.member == 0 {
+            return Err(ConfigurationError::ZeroId.into());
+        }
         Ok(self.append(EntryKind::Configuration, data))
     }
 

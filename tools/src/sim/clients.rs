@@ -229,6 +229,9 @@ fn told(applied: Applied) -> Told {
         Applied::Compacted { revision, .. }
         | Applied::LeaseGranted { revision, .. }
         | Applied::LeaseRevoked { revision, .. } => Told::Done { revision },
+        Applied::MemberAttributes(_) | Applied::ClusterVersion(_) | Applied::MembersChanged => {
+            unreachable!("no client of the simulation asks for this")
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::options::{MICROSECOND, MILLISECOND, Options, TICK};
 use super::random::Random;
 use super::{Checked, finding};
 use reeve_engine::btree::{Reader, Store, StoreOptions};
-use reeve_engine::command::{RangeRequest, Refusal};
+use reeve_engine::command::{COMMAND_FORMAT, RangeRequest, Refusal};
 use reeve_engine::disk::simulated::{Request, Verdict};
 use reeve_engine::disk::{Action, SimulatedDisk, SimulatedMedium};
 use reeve_engine::mvcc::{Budget, HashTask, RangeSummary, RangeTask, Step};
@@ -12,7 +12,7 @@ use reeve_engine::pages::{
     CheckpointSummary, Outcome, PageSpace, SimulatedSource, Stop, create_page_file,
 };
 use reeve_engine::wal::{Identity, Wal, WalOptions};
-use reeve_node::{Node, NodeError, NodeOptions, Turn};
+use reeve_node::{MemberRecord, Node, NodeError, NodeOptions, Turn};
 use reeve_raft::MemberId;
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
@@ -196,7 +196,13 @@ impl Member {
     fn node_options(&self, options: &Options, seed: u64, nonce: u64) -> NodeOptions {
         NodeOptions {
             member_id: self.id,
-            voters: options.members(),
+            founders: options
+                .members()
+                .into_iter()
+                .map(MemberRecord::bare)
+                .collect(),
+            force_new_cluster: false,
+            format: COMMAND_FORMAT,
             election_ticks: options.election_ticks,
             election_ms: u64::from(options.election_ticks) * TICK / MILLISECOND,
             pre_vote: options.pre_vote,

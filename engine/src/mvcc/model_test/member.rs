@@ -458,6 +458,9 @@ fn reply(applied: &Applied) -> Reply {
             id,
             deleted,
         },
+        Applied::MemberAttributes(_) | Applied::ClusterVersion(_) | Applied::MembersChanged => {
+            unreachable!("the model has no members")
+        }
     }
 }
 

@@ -160,6 +160,9 @@ impl Model {
             Body::Compact(compact) => self.compact(*compact),
             Body::LeaseGrant(grant) => self.grant(*grant),
             Body::LeaseRevoke(revoke) => self.revoke(*revoke),
+            Body::MemberAttributes(_) | Body::ClusterVersion(_) => {
+                unreachable!("the model has no members")
+            }
         };
         self.revision = self.now();
         self.changes = 0;

@@ -6,14 +6,14 @@ mod page_file;
 
 use reeve_engine::btree::{OpenedStore, Store, StoreOptions};
 use reeve_engine::command::{
-    Body, DeleteRange, Encoder, Header, LeaseGrant, Put, RangeRequest, RequestId,
+    Body, COMMAND_FORMAT, DeleteRange, Encoder, Header, LeaseGrant, Put, RangeRequest, RequestId,
 };
 use reeve_engine::disk::simulated::{Delay, Request, Verdict};
 use reeve_engine::disk::{Disk, SimulatedDisk, SimulatedMedium};
 use reeve_engine::mvcc::{Applied, Budget, RangeTask, Step};
 use reeve_engine::pages::{CheckpointSummary, PageSpace, SimulatedSource, Stop, create_page_file};
 use reeve_engine::wal::{Identity, Wal, WalOptions};
-use reeve_node::{CheckpointOptions, Node, NodeError, NodeOptions, Planted, Turn};
+use reeve_node::{CheckpointOptions, MemberRecord, Node, NodeError, NodeOptions, Planted, Turn};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,7 +22,9 @@ const NONCE: u64 = 77;
 fn options() -> NodeOptions {
     NodeOptions {
         member_id: 1,
-        voters: vec![1],
+        founders: vec![MemberRecord::bare(1)],
+        force_new_cluster: false,
+        format: COMMAND_FORMAT,
         election_ticks: 10,
         election_ms: 1000,
         pre_vote: true,

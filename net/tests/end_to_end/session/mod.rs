@@ -19,6 +19,7 @@
 //! ```
 
 mod mask;
+mod order;
 mod run;
 mod script;
 
@@ -104,6 +105,11 @@ fn compaction() {
 #[test]
 fn endpoint_and_members() {
     compare("endpoint_and_members", &[]);
+}
+
+#[test]
+fn members() {
+    compare("members", &[]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::mask::Mask;
+use super::order;
 use super::script::{Action, Script, Step};
 use crate::support::etcdctl::{Answer, Background, Etcdctl};
 use crate::support::server::Server;
@@ -150,7 +151,8 @@ impl Run {
         match &step.action {
             Action::Run { words, input } => {
                 let words = self.filled(words);
-                let answer = self.etcdctl.run(&words, &self.fill(input));
+                let mut answer = self.etcdctl.run(&words, &self.fill(input));
+                answer.stdout = order::settled(&words, answer.stdout);
                 self.last = String::from_utf8_lossy(&answer.stdout).into_owned();
                 return Some(answer);
             }

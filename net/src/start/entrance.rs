@@ -1,0 +1,174 @@
+//! How a member comes into its cluster: as a founder, later, or because it has been there before.
+
+use super::joining;
+use crate::config::{ClusterState, Config, Url};
+use reeve_engine::disk::UringDisk;
+use reeve_engine::wal::{Identity, Wal};
+use reeve_node::{MemberRecord, identity};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Who this member is, and with whom it begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entrance {
+    /// The id of the cluster.
+    pub cluster: u64,
+    /// The id of this member.
+    pub member: u64,
+    /// The members of a cluster that begins now, this one among them, by id. They are of no effect once the log has been
+    /// written to. Empty for a member that joins.
+    pub founders: Vec<MemberRecord>,
+    /// Whom this member knows before its log tells: the founders, or the members of the cluster that it joins.
+    pub peers: Vec<MemberRecord>,
+}
+
+impl Entrance {
+    /// Finds out from the log, which knows best, or else from the flags. Blocks.
+    ///
+    /// # Errors
+    /// Why this member cannot start, for the operator.
+    pub fn find(config: &Config, log_directory: &Path) -> Result<Self, String> {
+        match recorded(log_directory)? {
+            Some(Identity {
+                cluster_id,
+                member_id,
+            }) => Ok(Self::returning(config, cluster_id, member_id)),
+            None if config.initial_cluster_state == ClusterState::Existing => Self::joining(config),
+            None => {
+                let founding = Self::founding(config)?;
+                let listed = config.verify_bootstrap()?;
+                if joining::is_bootstrapped(config, &listed, founding.member) {
+                    let member = founding.member;
+                    return Err(format!("member {member:x} has already been bootstrapped"));
+                }
+                Ok(founding)
+            }
+        }
+    }
+
+    /// A member of a cluster that exists, which tells it its id.
+    fn joining(config: &Config) -> Result<Self, String> {
+        let listed = config.verify_join()?;
+        let (remote, member) = joining::join(config, &listed)?;
+        Ok(Self {
+            cluster: remote.id,
+            member,
+            founders: Vec::new(),
+            peers: remote.members,
+        })
+    }
+
+    /// A member that has been there before. If it was stopped before its log was first written to, it is a founder still,
+    /// provided that the flags are those of the same cluster.
+    fn returning(config: &Config, cluster: u64, member: u64) -> Self {
+        let founding = match config.initial_cluster_state {
+            ClusterState::New => Self::founding(config).ok(),
+            ClusterState::Existing => None,
+        };
+        let founding = founding.filter(|it| it.cluster == cluster && it.member == member);
+        let founders = founding.map_or(Vec::new(), |founding| founding.founders);
+        Self {
+            cluster,
+            member,
+            peers: founders.clone(),
+            founders,
+        }
+    }
+
+    /// A member of a new cluster.
+    fn founding(config: &Config) -> Result<Self, String> {
+        let members = config.verify_bootstrap()?;
+        let mut founders = founders(&members, &config.initial_cluster_token);
+        let own = founders.iter().find(|founder| founder.name == config.name);
+        let member = own.map_or(0, |own| own.id);
+        founders.sort_by_key(|founder| founder.id);
+        let ids: Vec<u64> = founders.iter().map(|founder| founder.id).collect();
+        if let Some(pair) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!(
+                "two members of the cluster have the id {:x}",
+                pair[0]
+            ));
+        }
+        Ok(Self {
+            cluster: identity::cluster_id(&ids),
+            member,
+            peers: founders.clone(),
+            founders,
+        })
+    }
+}
+
+/// The records with which a cluster of these members begins: equal on all of them.
+fn founders(members: &BTreeMap<String, Vec<Url>>, token: &str) -> Vec<MemberRecord> {
+    let founder = |(name, urls): (&String, &Vec<Url>)| {
+        let peer_urls: Vec<String> = urls.iter().map(Url::to_string).collect();
+        MemberRecord {
+            name: name.clone(),
+            peer_urls: peer_urls.clone(),
+            ..MemberRecord::bare(identity::bootstrap_member_id(&peer_urls, token))
+        }
+    };
+    members.iter().map(founder).collect()
+}
+
+/// Whose log lies in the directory, if there is one.
+fn recorded(log_directory: &Path) -> Result<Option<Identity>, String> {
+    let exists = std::fs::read_dir(log_directory).is_ok_and(|mut files| files.next().is_some());
+    if !exists {
+        return Ok(None);
+    }
+    let mut disk = UringDisk::new().map_err(|error| error.to_string())?;
+    Wal::peek(&mut disk, log_directory).map_err(|error| format!("write-ahead log: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(cluster: &str, name: &str, urls: &[&str]) -> Config {
+        Config {
+            name: name.to_owned(),
+            initial_cluster: cluster.to_owned(),
+            initial_advertise_peer_urls: urls.iter().map(|url| Url::parse(url).unwrap()).collect(),
+            ..Config::default()
+        }
+    }
+
+    const THREE: &str = "a=http://127.0.0.1:1,b=http://127.0.0.1:2,c=http://127.0.0.1:3";
+
+    #[test]
+    fn all_founders_see_the_same_cluster() {
+        let a = Entrance::founding(&config(THREE, "a", &["http://127.0.0.1:1"])).unwrap();
+        let b = Entrance::founding(&config(THREE, "b", &["http://127.0.0.1:2"])).unwrap();
+        assert_eq!(a.founders, b.founders);
+        assert_eq!(a.cluster, b.cluster);
+        assert_ne!(a.member, b.member);
+        assert!(a.founders.is_sorted_by_key(|founder| founder.id));
+        let names: Vec<&str> = a.founders.iter().map(|it| it.name.as_str()).collect();
+        assert!(["a", "b", "c"].iter().all(|name| names.contains(name)));
+    }
+
+    #[test]
+    fn the_ids_are_those_of_etcd() {
+        // What etcd prints for a member started without flags.
+        let default = Entrance::founding(&Config::default()).unwrap();
+        assert_eq!(default.member, 0x8e9e_05c5_2164_694d);
+        assert_eq!(default.cluster, 0xcdf8_1819_4e3a_8c32);
+    }
+
+    #[test]
+    fn who_returns_founds_no_other_cluster() {
+        let config = config(THREE, "a", &["http://127.0.0.1:1"]);
+        let first = Entrance::founding(&config).unwrap();
+        let again = Entrance::returning(&config, first.cluster, first.member);
+        assert_eq!(again, first);
+        let moved = Entrance::returning(&config, 7, first.member);
+        assert_eq!((moved.cluster, moved.founders.len()), (7, 0));
+        let joining = Config {
+            initial_cluster_state: ClusterState::Existing,
+            ..config
+        };
+        let joined = Entrance::returning(&joining, first.cluster, first.member);
+        assert!(joined.founders.is_empty());
+    }
+}

@@ -1,0 +1,64 @@
+//! What a member tells the cluster of itself after each start: its name, where clients reach it, and what it reads.
+
+use crate::config::{Config, Url};
+use crate::log::Shown;
+use crate::reactor::Lane;
+use crate::sequencer::{Failure, Gate};
+use reeve_engine::command::{Body, COMMAND_FORMAT, MemberAttributes, Refusal};
+use reeve_node::MemberAction;
+use std::time::Duration;
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Tells it, and tries again until the cluster has taken it.
+pub(super) async fn publish(gate: &Gate, config: &Config) {
+    let client_urls = texts(&config.advertise_client_urls);
+    let joined = client_urls.join("\n");
+    let body = Body::MemberAttributes(MemberAttributes {
+        member: gate.identity.member,
+        name: config.name.as_bytes(),
+        client_urls: joined.as_bytes(),
+        format: COMMAND_FORMAT,
+    });
+    let own = format!("{:x}", gate.identity.member);
+    loop {
+        let failure = match gate.propose(&body, Lane::System).await {
+            Ok(_) => {
+                crate::info!(
+                    "published local member to cluster through raft",
+                    "local-member-id" => own,
+                    "local-member-attributes" => format!("{{Name:{} ClientURLs:[{}]}}", config.name, client_urls.join(" ")),
+                    "cluster-id" => format!("{:x}", gate.identity.cluster),
+                    "publish-timeout" => gate.limits.patience,
+                );
+                return;
+            }
+            Err(Failure::Stopped) => return,
+            Err(failure) => failure,
+        };
+        if failure == Failure::Refused(Refusal::MemberNotFound) {
+            // An early release founded this cluster and kept no records of its members.
+            let peer_urls = texts(&config.initial_advertise_peer_urls);
+            let update = MemberAction::Update { peer_urls };
+            if gate
+                .change_member(gate.identity.member, update)
+                .await
+                .is_ok()
+            {
+                continue;
+            }
+        }
+        crate::warn!(
+            "failed to publish local member to cluster through raft",
+            "local-member-id" => own,
+            "publish-timeout" => gate.limits.patience,
+            "error" => Shown(failure),
+        );
+        glommio::timer::sleep(PAUSE).await;
+    }
+}
+
+fn texts(urls: &[Url]) -> Vec<String> {
+    urls.iter().map(Url::to_string).collect()
+}
