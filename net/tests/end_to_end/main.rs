@@ -22,5 +22,7 @@ mod first_watch;
 mod flushes;
 #[cfg(test)]
 mod session;
+// Shared with the tests of clusters, which use more of it.
 #[cfg(test)]
+#[allow(dead_code)]
 mod support;

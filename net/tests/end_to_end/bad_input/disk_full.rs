@@ -1,55 +1,14 @@
 //! A disk that runs full: writes are refused with etcd's error, reads go on, and nothing that was acknowledged is lost,
 //! neither then nor after a kill.
 
-use std::path::Path;
-use std::process::Command;
-
-use tempfile::TempDir;
-
 use crate::support::grpc::Client;
 use crate::support::programs::only_for_reeve;
 use crate::support::server::{Launch, Server};
+use crate::support::small_disk::SmallDisk;
 use crate::support::{notice, run, turn};
 
 const MEGABYTES: u64 = 600;
 const VALUE: usize = 64 << 10;
-
-/// A small file system in memory, removed at the end.
-struct SmallDisk {
-    folder: TempDir,
-}
-
-impl SmallDisk {
-    /// None, with a printed reason, where mounting is not permitted.
-    fn mount() -> Option<SmallDisk> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let options = format!("size={MEGABYTES}m");
-        let mounted = mount(&["-t", "tmpfs", "-o", &options, "tmpfs"], folder.path());
-        if !mounted {
-            notice("skipped disk_full: mounting a small file system is not permitted here");
-        }
-        mounted.then_some(SmallDisk { folder })
-    }
-
-    fn grow(&self) {
-        let options = format!("remount,size={}m", MEGABYTES * 2);
-        assert!(mount(&["-o", &options], self.folder.path()));
-    }
-}
-
-fn mount(arguments: &[&str], at: &Path) -> bool {
-    let output = Command::new("mount").args(arguments).arg(at).output();
-    output.is_ok_and(|output| output.status.success())
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount")
-            .arg("--lazy")
-            .arg(self.folder.path())
-            .output();
-    }
-}
 
 fn value(number: u64) -> Vec<u8> {
     format!("{number:08}").repeat(VALUE / 8).into_bytes()
@@ -96,11 +55,11 @@ fn disk_full() {
     if !only_for_reeve("disk_full") {
         return;
     }
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount("disk_full", MEGABYTES) else {
         return;
     };
     let mut server = Launch::under_test()
-        .data_dir(disk.folder.path().join("data"))
+        .data_dir(disk.path().join("data"))
         .start();
     let revisions = run(async {
         let mut client = Client::connect(&server.endpoint()).await;

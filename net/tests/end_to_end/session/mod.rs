@@ -16,6 +16,7 @@
 //! - w                                     ends w; what it has printed depends on time and is not compared
 //! = w                                     waits for the end of w and compares that and what it has printed
 //! ~ 1500                                  waits, in milliseconds
+//! % kill                                  does something to the servers; only the tests of clusters know such things
 //! ```
 
 mod mask;

@@ -74,8 +74,59 @@ fn difference(out: &mut String, what: &str, expected: &str, actual: &str) {
     }
 }
 
+/// What a script runs against.
+pub trait Subject {
+    /// Where etcdctl finds it.
+    fn endpoints(&self) -> String;
+    /// Hides what may differ; the script adds the names that it gives.
+    fn mask(&self, etcdctl: &Etcdctl) -> Mask;
+    /// Carries out a `%` step.
+    fn strike(&mut self, what: &str);
+    /// Fails if a server has ended that should run.
+    fn assert_lives(&mut self);
+}
+
+impl Subject for Server {
+    fn endpoints(&self) -> String {
+        self.endpoint()
+    }
+
+    fn mask(&self, etcdctl: &Etcdctl) -> Mask {
+        let mut mask = Mask::new(self.client_port(), self.peer_port());
+        let [header] = headers(etcdctl).try_into().expect("one server");
+        mask.hide_identifiers(header.0, header.1);
+        mask
+    }
+
+    fn strike(&mut self, what: &str) {
+        panic!("nothing called {what} can be done to one server");
+    }
+
+    fn assert_lives(&mut self) {
+        assert!(self.lives(), "the server ended:\n{}", self.printed());
+    }
+}
+
+/// The identifiers of the cluster and of the member, as each server that etcdctl asks says them.
+pub fn headers(etcdctl: &Etcdctl) -> Vec<(u64, u64)> {
+    let words = ["endpoint", "status", "-w", "json"].map(String::from);
+    let answer = etcdctl.run(&words, "");
+    let statuses: serde_json::Value = serde_json::from_slice(&answer.stdout)
+        .unwrap_or_else(|error| panic!("endpoint status: {error}: {answer:?}"));
+    let statuses = statuses.as_array().expect("a list of statuses");
+    let header = |status: &serde_json::Value| {
+        let identifier = |field: &str| {
+            status["Status"]["header"][field]
+                .as_u64()
+                .unwrap_or_else(|| panic!("endpoint status without {field}: {status}"))
+        };
+        (identifier("cluster_id"), identifier("member_id"))
+    };
+    statuses.iter().map(header).collect()
+}
+
 /// The state of one run.
-struct Run {
+struct Run<S> {
     etcdctl: Etcdctl,
     mask: Mask,
     names: BTreeMap<String, String>,
@@ -86,35 +137,31 @@ struct Run {
     /// The last output as it came, for `>`.
     last: String,
     /// Stops the server at the end.
-    server: Server,
+    subject: S,
 }
 
-/// Runs all steps against the server.
-pub fn run(script: &Script, server: Server, etcdctl: PathBuf) -> Transcript {
+/// Runs all steps against a server, or a cluster.
+pub fn run(script: &Script, subject: impl Subject, etcdctl: PathBuf) -> Transcript {
+    let etcdctl = Etcdctl {
+        program: etcdctl,
+        endpoint: subject.endpoints(),
+    };
     let mut run = Run {
-        etcdctl: Etcdctl {
-            program: etcdctl,
-            endpoint: server.endpoint(),
-        },
-        mask: Mask::new(server.client_port(), server.peer_port()),
+        mask: subject.mask(&etcdctl),
+        etcdctl,
         names: BTreeMap::new(),
         background: BTreeMap::new(),
         awaited: BTreeMap::new(),
         mistakes: Vec::new(),
         last: String::new(),
-        server,
+        subject,
     };
-    run.hide_identifiers();
     let steps: Vec<_> = script
         .steps
         .iter()
         .filter_map(|step| Some((step, run.step(step)?)))
         .collect();
-    assert!(
-        run.server.lives(),
-        "the server ended:\n{}",
-        run.server.printed()
-    );
+    run.subject.assert_lives();
     // Names are found after the step that shows them first, so the masks are complete only now.
     let shown = |(step, answer): (&Step, Answer)| Shown {
         line: step.line,
@@ -129,23 +176,7 @@ pub fn run(script: &Script, server: Server, etcdctl: PathBuf) -> Transcript {
     }
 }
 
-impl Run {
-    /// Learns the identifiers of the cluster and the member, which hold in all answers.
-    fn hide_identifiers(&mut self) {
-        let words = ["endpoint", "status", "-w", "json"].map(String::from);
-        let answer = self.etcdctl.run(&words, "");
-        let status: serde_json::Value = serde_json::from_slice(&answer.stdout)
-            .unwrap_or_else(|error| panic!("endpoint status: {error}: {answer:?}"));
-        let header = &status[0]["Status"]["header"];
-        let identifier = |field: &str| {
-            header[field]
-                .as_u64()
-                .unwrap_or_else(|| panic!("endpoint status without {field}: {status}"))
-        };
-        self.mask
-            .hide_identifiers(identifier("cluster_id"), identifier("member_id"));
-    }
-
+impl<S: Subject> Run<S> {
     /// One step; what it printed, if that is compared.
     fn step(&mut self, step: &Step) -> Option<Answer> {
         match &step.action {
@@ -186,6 +217,7 @@ impl Run {
                 }
                 return Some(finished);
             }
+            Action::Strike { what } => self.subject.strike(what),
             Action::Pause { milliseconds } => thread::sleep(Duration::from_millis(*milliseconds)),
         }
         None

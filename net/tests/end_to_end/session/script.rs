@@ -25,6 +25,7 @@ pub enum Action {
     Finish { name: String },
     Drop { name: String },
     Pause { milliseconds: u64 },
+    Strike { what: String },
 }
 
 impl Script {
@@ -104,6 +105,9 @@ fn action(mark: &str, rest: &str) -> Option<Action> {
         },
         "~" => Action::Pause {
             milliseconds: rest.parse().ok()?,
+        },
+        "%" => Action::Strike {
+            what: rest.to_string(),
         },
         _ => return None,
     })

@@ -1,5 +1,7 @@
 //! A gRPC client that sends and receives bytes as they are, so that nothing a server says is lost to a library.
 
+use std::time::Duration;
+
 use bytes::{Buf as _, BufMut as _, Bytes};
 use prost::Message;
 use reeve_api::etcdserverpb::{PutRequest, PutResponse, RangeRequest, RangeResponse, kv_methods};
@@ -57,14 +59,22 @@ pub struct Client {
 impl Client {
     /// Connects to `127.0.0.1:port`.
     pub async fn connect(endpoint: &str) -> Client {
-        let channel = Endpoint::from_shared(format!("http://{endpoint}"))
-            .expect("an endpoint")
+        let connected = Client::try_connect(endpoint, Duration::from_secs(60)).await;
+        connected.expect("the server accepts connections")
+    }
+
+    /// Connects to `127.0.0.1:port`, if the server accepts that within `patience`.
+    pub async fn try_connect(
+        endpoint: &str,
+        patience: Duration,
+    ) -> Result<Client, tonic::transport::Error> {
+        let channel = Endpoint::from_shared(format!("http://{endpoint}"))?
+            .connect_timeout(patience)
             .connect()
-            .await
-            .expect("the server accepts connections");
-        Client {
+            .await?;
+        Ok(Client {
             grpc: tonic::client::Grpc::new(channel).max_decoding_message_size(i32::MAX as usize),
-        }
+        })
     }
 
     async fn ready(&mut self) -> Result<(), Status> {

@@ -10,6 +10,7 @@ pub mod process;
 pub mod programs;
 pub mod random;
 pub mod server;
+pub mod small_disk;
 pub mod turn;
 
 use std::io::Write as _;

@@ -19,7 +19,8 @@ impl Random {
                 .map_or(1, |since| since.as_nanos() as u64),
         };
         notice(&format!(
-            "{test}: seed {seed}; repeat with REEVE_SEED={seed} cargo test -p reeve-net --test end_to_end {test}"
+            "{test}: seed {seed}; repeat with REEVE_SEED={seed} cargo test -p reeve-net --test {} {test}",
+            env!("CARGO_CRATE_NAME"),
         ));
         Random(seed)
     }

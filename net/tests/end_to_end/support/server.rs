@@ -98,8 +98,19 @@ pub struct Launch {
     _temporary: Arc<TempDir>,
     client_port: u16,
     peer_port: u16,
+    membership: Membership,
     arguments: Vec<String>,
     user: Option<u32>,
+}
+
+/// What a server is told of its cluster.
+#[derive(Clone)]
+pub struct Membership {
+    pub name: String,
+    /// The URL under which the others reach this member.
+    pub peer_url: String,
+    /// The names and peer URLs of all members, as `--initial-cluster` takes them.
+    pub initial_cluster: String,
 }
 
 impl Launch {
@@ -109,12 +120,20 @@ impl Launch {
             .prefix("server-")
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .expect("a temporary folder");
+        let peer_port = ports::free();
+        let peer_url = format!("http://127.0.0.1:{peer_port}");
+        let membership = Membership {
+            name: "default".to_string(),
+            initial_cluster: format!("default={peer_url}"),
+            peer_url,
+        };
         Launch {
             program,
             data_dir: temporary.path().join("data"),
             _temporary: Arc::new(temporary),
             client_port: ports::free(),
-            peer_port: ports::free(),
+            peer_port,
+            membership,
             arguments: Vec::new(),
             user: None,
         }
@@ -153,6 +172,18 @@ impl Launch {
         self
     }
 
+    /// Listening for other members on this port.
+    pub fn peer_port(mut self, port: u16) -> Launch {
+        self.peer_port = port;
+        self
+    }
+
+    /// As a member of this cluster instead of one for itself.
+    pub fn membership(mut self, membership: Membership) -> Launch {
+        self.membership = membership;
+        self
+    }
+
     /// As this user; needs root.
     pub fn user(mut self, id: u32) -> Launch {
         self.user = Some(id);
@@ -162,14 +193,20 @@ impl Launch {
     fn command(&self) -> Command {
         let client = format!("http://127.0.0.1:{}", self.client_port);
         let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let Membership {
+            name,
+            peer_url,
+            initial_cluster,
+        } = &self.membership;
         let mut command = Command::new(&self.program);
         command
             .arg(format!("--data-dir={}", self.data_dir.display()))
             .arg(format!("--listen-client-urls={client}"))
             .arg(format!("--advertise-client-urls={client}"))
             .arg(format!("--listen-peer-urls={peer}"))
-            .arg(format!("--initial-advertise-peer-urls={peer}"))
-            .arg(format!("--initial-cluster=default={peer}"))
+            .arg(format!("--name={name}"))
+            .arg(format!("--initial-advertise-peer-urls={peer_url}"))
+            .arg(format!("--initial-cluster={initial_cluster}"))
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

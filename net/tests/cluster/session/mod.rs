@@ -1,0 +1,191 @@
+//! etcdctl sessions with clusters of three and five members, one of which is killed in between and comes back; and the
+//! commands that show and change the cluster itself. The form of the scripts is that of `end_to_end/session`; a cluster knows
+//! these steps besides:
+//!
+//! ```text
+//! % kill          kills the member whose turn it is, and waits for the others to agree on a leader
+//! % start         starts it again
+//! % lead 2        makes the second member the leader
+//! ```
+//!
+//! Both sides run on the same ports, one after the other, so that etcd and the server under test give their members the same
+//! identifiers.
+
+#[path = "../../end_to_end/session/mask.rs"]
+mod mask;
+#[path = "../../end_to_end/session/run.rs"]
+mod run;
+#[path = "../../end_to_end/session/script.rs"]
+mod script;
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use reeve_api::etcdserverpb::{MoveLeaderRequest, MoveLeaderResponse, maintenance_methods};
+
+use crate::members::{Cluster, Plan, forms_clusters, statuses};
+use crate::support::etcdctl::Etcdctl;
+use crate::support::grpc::Client;
+use crate::support::programs::{self, Oracle};
+use crate::support::{ports, turn};
+
+use mask::Mask;
+use run::{Subject, Transcript};
+use script::Script;
+
+/// A cluster under a script.
+struct Stage {
+    cluster: Cluster,
+    /// The member that `% kill` kills.
+    victim: usize,
+}
+
+/// How long the leader may take to move.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Stage {
+    fn lead(&mut self, member: usize) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let leader = self.cluster.leader();
+            if leader == member {
+                return;
+            }
+            assert!(Instant::now() < end, "the leader does not move");
+            crate::support::run(move_leader(&self.cluster.endpoints(), leader, member));
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+async fn move_leader(endpoints: &[String], from: usize, to: usize) {
+    let statuses = statuses(endpoints).await;
+    let target = statuses[to]
+        .as_ref()
+        .and_then(|status| status.header.as_ref());
+    let Some(target) = target.map(|header| header.member_id) else {
+        return;
+    };
+    let mut client = Client::connect(&endpoints[from]).await;
+    let request = MoveLeaderRequest { target_id: target };
+    // It may fail when the leader has just changed; the caller looks and tries again.
+    let _moved: Result<MoveLeaderResponse, _> = client
+        .call(maintenance_methods::MOVE_LEADER, &request)
+        .await;
+}
+
+impl Subject for Stage {
+    fn endpoints(&self) -> String {
+        self.cluster.endpoints().join(",")
+    }
+
+    fn mask(&self, etcdctl: &Etcdctl) -> Mask {
+        let members: Vec<u64> = run::headers(etcdctl)
+            .iter()
+            .map(|header| header.1)
+            .collect();
+        Mask::of_cluster(&members)
+    }
+
+    fn strike(&mut self, what: &str) {
+        match what.split_once(' ').unwrap_or((what, "")) {
+            ("kill", "") => {
+                self.cluster.kill(self.victim);
+                self.cluster.leader_other_than(Some(self.victim));
+            }
+            ("start", "") => self.cluster.start_again(self.victim),
+            ("lead", number) => {
+                let number: usize = number.parse().expect("the number of a member");
+                self.lead(number - 1);
+            }
+            _ => panic!("nothing called {what} can be done to a cluster"),
+        }
+    }
+
+    fn assert_lives(&mut self) {
+        self.cluster.assert_all_live();
+    }
+}
+
+/// The ports of a cluster, to be used by both sides in turn.
+struct Ports(Vec<(u16, u16)>);
+
+impl Ports {
+    fn free(members: usize) -> Ports {
+        Ports(
+            (0..members)
+                .map(|_| (ports::free(), ports::free()))
+                .collect(),
+        )
+    }
+
+    fn start(&self, program: PathBuf) -> Cluster {
+        Plan::new(self.0.len())
+            .program(program)
+            .on_ports(&self.0)
+            .start()
+    }
+}
+
+fn script(name: &str) -> Script {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/session");
+    Script::read(&folder.join(format!("{name}.session")))
+}
+
+fn assert_alike(name: &str, expected: &Transcript, actual: &Transcript) {
+    let mistakes = &expected.mistakes;
+    assert!(
+        mistakes.is_empty(),
+        "{name} is not sound: {}",
+        mistakes.join("\n")
+    );
+    let differences = expected.differences(actual);
+    assert!(
+        differences.is_empty(),
+        "{name}: {} steps differ (- etcd, + under test):\n\n{}",
+        differences.len(),
+        differences.join("\n")
+    );
+}
+
+/// Runs a script against etcd and against the server under test, the latter once for each member that is killed.
+fn compare(test: &str, name: &str, members: usize, victims: impl IntoIterator<Item = usize>) {
+    let _turn = turn::alone();
+    if !forms_clusters(test) {
+        return;
+    }
+    let Some(oracle) = Oracle::find(test) else {
+        return;
+    };
+    let script = script(name);
+    let ports = Ports::free(members);
+    let play = |program: PathBuf, victim: usize| {
+        let cluster = ports.start(program);
+        run::run(&script, Stage { cluster, victim }, oracle.etcdctl())
+    };
+    let expected = play(oracle.etcd(), 0);
+    for victim in victims {
+        let actual = play(programs::under_test(), victim);
+        assert_alike(
+            &format!("{test}, member {} killed", victim + 1),
+            &expected,
+            &actual,
+        );
+    }
+}
+
+#[test]
+fn three_members_one_killed() {
+    compare("three_members_one_killed", "killed", 3, 0..3);
+}
+
+#[test]
+fn five_members_one_killed() {
+    compare("five_members_one_killed", "killed", 5, 0..5);
+}
+
+#[test]
+fn the_cluster_shows_itself() {
+    compare("the_cluster_shows_itself", "members", 3, [0]);
+}
