@@ -13,6 +13,8 @@
 
 #[path = "../../end_to_end/session/mask.rs"]
 mod mask;
+#[path = "../../end_to_end/session/order.rs"]
+mod order;
 #[path = "../../end_to_end/session/run.rs"]
 mod run;
 #[path = "../../end_to_end/session/script.rs"]
