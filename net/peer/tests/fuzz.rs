@@ -1,6 +1,9 @@
 //! Arbitrary bytes never panic and never take more memory than a frame may have.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 #[path = "../../../engine/tests/fuzz/mod.rs"]
+#[allow(clippy::print_stdout, unreachable_pub)]
 mod fuzz;
 
 use bytes::Bytes;

@@ -1,5 +1,7 @@
 //! Every message and every greeting comes back as it left, however the bytes are cut.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -16,9 +16,7 @@ use crate::sequencer::{
     EventRing, Gate, Identity, Limits, Pager, Published, Sequencer, Submission, ToReactor, Wiring,
     report_own_removal,
 };
-use crate::services::{
-    Cluster, ClusterOptions, Hub, LeaseIds, PeerService, run_watches, serve,
-};
+use crate::services::{Cluster, ClusterOptions, Hub, LeaseIds, PeerService, run_watches, serve};
 use reeve_engine::btree::Reader;
 use reeve_engine::command::COMMAND_FORMAT;
 use reeve_engine::disk::UringDisk;
@@ -83,6 +81,9 @@ pub struct Member {
     /// Reactors that still answer requests.
     serving: AtomicUsize,
 }
+
+/// What a reactor serves, its gate, and what its peer port answers from.
+type Served = (Service, Rc<Gate>, Rc<dyn PeerSource>);
 
 /// What the sequencer's reactor gives to the others once the node is there.
 struct Shared {
@@ -393,7 +394,7 @@ impl Member {
         reader: Reader,
         pager: Pager,
         sequencer: Option<glommio::task::JoinHandle<()>>,
-    ) -> Result<(Service, Rc<Gate>, Rc<dyn PeerSource>), String> {
+    ) -> Result<Served, String> {
         let gate = Rc::new(Gate::new(
             index,
             self.identity,
