@@ -73,7 +73,7 @@ fn assert_one_cluster(endpoints: &[String]) {
         );
         std::thread::sleep(Duration::from_millis(50));
     };
-    let header = |at: usize| clusters[at].header.clone().expect("a header");
+    let header = |at: usize| clusters[at].header.expect("a header");
     let mut members: Vec<u64> = Vec::new();
     for at in 0..endpoints.len() {
         assert_eq!(header(at).cluster_id, header(0).cluster_id);
