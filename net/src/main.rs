@@ -3,9 +3,7 @@
 use reeve_net::{
     config::{self, Config, ConfigError, Outcome},
     log, reactor,
-    start::{
-        DataDirectory, Entrance, Member, STOP_REMOVED, bind_peers, launch, reactor_count,
-    },
+    start::{DataDirectory, Entrance, Member, STOP_REMOVED, bind_peers, launch, reactor_count},
 };
 use std::{collections::BTreeMap, io::Write as _, process::ExitCode, sync::Arc};
 
@@ -107,8 +105,9 @@ fn serve(config: &Config) -> Result<i32, String> {
     config.check_bootstrap(DataDirectory::is_fresh(&data, wal))?;
     let directory = DataDirectory::open(&data, wal).map_err(|error| error.to_string())?;
     let reactors = reactor_count(config);
-    let peers = bind_peers(config).map_err(|error| error.to_string())?;
+    // Before the peer port is bound: another member that asks there meanwhile is refused at once, and need not wait.
     let entrance = Entrance::find(config, directory.write_ahead_log())?;
+    let peers = bind_peers(config).map_err(|error| error.to_string())?;
     let member = Member::new(config.clone(), &directory, entrance, reactors, peers);
     launch(config, move |setup| Arc::clone(&member).set_up(setup))
         .map_err(|error| error.to_string())

@@ -51,7 +51,10 @@ impl Sequencer {
 
 /// Where a member is found.
 fn address(member: &MemberRecord) -> PeerAddress {
-    let urls = member.peer_urls.iter().filter_map(|url| Url::parse(url).ok());
+    let urls = member
+        .peer_urls
+        .iter()
+        .filter_map(|url| Url::parse(url).ok());
     PeerAddress {
         member: member.id,
         urls: urls.collect(),

@@ -16,9 +16,7 @@ use crate::sequencer::{
     EventRing, Gate, Identity, Limits, Pager, Published, Sequencer, Submission, ToReactor, Wiring,
     report_own_removal,
 };
-use crate::services::{
-    Cluster, ClusterOptions, Hub, LeaseIds, PeerService, run_watches, serve,
-};
+use crate::services::{Cluster, ClusterOptions, Hub, LeaseIds, PeerService, run_watches, serve};
 use reeve_engine::btree::Reader;
 use reeve_engine::command::COMMAND_FORMAT;
 use reeve_engine::disk::UringDisk;
