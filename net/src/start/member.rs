@@ -88,6 +88,14 @@ struct Shared {
     pager: Pager,
 }
 
+/// What one reactor has once it can serve.
+struct Serving {
+    service: Service,
+    gate: Rc<Gate>,
+    /// Answers on the peer port.
+    peer: Rc<dyn PeerSource>,
+}
+
 impl Member {
     /// A member that is to run on `reactors` reactors and listens for others on `peer_listeners`.
     #[must_use]
@@ -173,7 +181,11 @@ impl Member {
             }
             None => None,
         };
-        let (service, gate, peer) = self.serve(setup.index, reader, pager, running)?;
+        let Serving {
+            service,
+            gate,
+            peer,
+        } = self.serve(setup.index, reader, pager, running)?;
         // It is set nowhere else.
         let _ = answers.set(peer);
         let ready = async {
@@ -391,7 +403,7 @@ impl Member {
         reader: Reader,
         pager: Pager,
         sequencer: Option<glommio::task::JoinHandle<()>>,
-    ) -> Result<(Service, Rc<Gate>, Rc<dyn PeerSource>), String> {
+    ) -> Result<Serving, String> {
         let gate = Rc::new(Gate::new(
             index,
             self.identity,
@@ -425,7 +437,11 @@ impl Member {
             ready: true,
             finish: Box::pin(finish),
         };
-        Ok((service, gate, PeerService::new(&cluster)))
+        Ok(Serving {
+            service,
+            gate,
+            peer: PeerService::new(&cluster),
+        })
     }
 
     fn progress_interval(&self) -> Duration {
