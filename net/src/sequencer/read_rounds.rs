@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(look(&mut early), Some(Err(Failure::TimedOut)));
         assert_eq!(look(&mut late), None);
         assert_eq!(rounds.begin(), Some(2));
-        let _ = rounds.join(now);
+        drop(rounds.join(now));
         assert_eq!(rounds.begin(), None, "no more leave while nobody answers");
     }
 }
