@@ -102,11 +102,21 @@ fn run(loaded: &config::Loaded, arguments: &[String]) -> ExitCode {
 fn serve(config: &Config) -> Result<i32, String> {
     let wal = Some(&*config.wal_dir).filter(|path| !path.as_os_str().is_empty());
     let data = config.data_directory();
-    config.check_bootstrap(DataDirectory::is_fresh(&data, wal))?;
+    let fresh = DataDirectory::is_fresh(&data, wal);
+    config.check_bootstrap(fresh)?;
+    // A member that cannot enter its cluster leaves nothing behind. The peer port is bound later: another member that asks
+    // there meanwhile is refused at once, and need not wait.
+    let beginning = match fresh {
+        true => Some(Entrance::beginning(config)?),
+        false => None,
+    };
     let directory = DataDirectory::open(&data, wal).map_err(|error| error.to_string())?;
+    let entrance = match beginning {
+        Some(entrance) => entrance,
+        None => Entrance::find(config, directory.write_ahead_log())?,
+    };
     let reactors = reactor_count(config);
     let peers = bind_peers(config).map_err(|error| error.to_string())?;
-    let entrance = Entrance::find(config, directory.write_ahead_log())?;
     let member = Member::new(config.clone(), &directory, entrance, reactors, peers);
     launch(config, move |setup| Arc::clone(&member).set_up(setup))
         .map_err(|error| error.to_string())

@@ -33,8 +33,18 @@ impl Entrance {
                 cluster_id,
                 member_id,
             }) => Ok(Self::returning(config, cluster_id, member_id)),
-            None if config.initial_cluster_state == ClusterState::Existing => Self::joining(config),
-            None => {
+            None => Self::beginning(config),
+        }
+    }
+
+    /// A member that has no log yet. Blocks while it asks the others.
+    ///
+    /// # Errors
+    /// Why this member cannot start, for the operator.
+    pub fn beginning(config: &Config) -> Result<Self, String> {
+        match config.initial_cluster_state {
+            ClusterState::Existing => Self::joining(config),
+            ClusterState::New => {
                 let founding = Self::founding(config)?;
                 let listed = config.verify_bootstrap()?;
                 if joining::is_bootstrapped(config, &listed, founding.member) {

@@ -82,13 +82,18 @@ pub struct Member {
     serving: AtomicUsize,
 }
 
-/// What a reactor serves, its gate, and what its peer port answers from.
-type Served = (Service, Rc<Gate>, Rc<dyn PeerSource>);
-
 /// What the sequencer's reactor gives to the others once the node is there.
 struct Shared {
     readers: Vec<Option<Reader>>,
     pager: Pager,
+}
+
+/// What one reactor has once it can serve.
+struct Serving {
+    service: Service,
+    gate: Rc<Gate>,
+    /// Answers on the peer port.
+    peer: Rc<dyn PeerSource>,
 }
 
 impl Member {
@@ -176,7 +181,11 @@ impl Member {
             }
             None => None,
         };
-        let (service, gate, peer) = self.serve(setup.index, reader, pager, running)?;
+        let Serving {
+            service,
+            gate,
+            peer,
+        } = self.serve(setup.index, reader, pager, running)?;
         // It is set nowhere else.
         let _ = answers.set(peer);
         let ready = async {
@@ -394,7 +403,7 @@ impl Member {
         reader: Reader,
         pager: Pager,
         sequencer: Option<glommio::task::JoinHandle<()>>,
-    ) -> Result<Served, String> {
+    ) -> Result<Serving, String> {
         let gate = Rc::new(Gate::new(
             index,
             self.identity,
@@ -428,7 +437,11 @@ impl Member {
             ready: true,
             finish: Box::pin(finish),
         };
-        Ok((service, gate, PeerService::new(&cluster)))
+        Ok(Serving {
+            service,
+            gate,
+            peer: PeerService::new(&cluster),
+        })
     }
 
     fn progress_interval(&self) -> Duration {
