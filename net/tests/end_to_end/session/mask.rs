@@ -17,6 +17,7 @@ pub struct Mask {
 impl Mask {
     /// For several servers, whose ports and identifiers are the same on both sides: who answers, who leads since when, and
     /// how often the client tries again is left to chance.
+    #[allow(dead_code, reason = "for the sessions of clusters")]
     pub fn of_cluster(members: &[u64]) -> Mask {
         let mut mask = Mask::new(0, 0);
         mask.values.clear();
