@@ -3,9 +3,7 @@
 use reeve_net::{
     config::{self, Config, ConfigError, Outcome},
     log, reactor,
-    start::{
-        DataDirectory, Entrance, Member, STOP_REMOVED, bind_peers, launch, reactor_count,
-    },
+    start::{DataDirectory, Entrance, Member, STOP_REMOVED, bind_peers, launch, reactor_count},
 };
 use std::{collections::BTreeMap, io::Write as _, process::ExitCode, sync::Arc};
 
