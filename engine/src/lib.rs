@@ -7,4 +7,5 @@ pub mod lease;
 pub mod members;
 pub mod mvcc;
 pub mod pages;
+pub mod snapshot;
 pub mod wal;

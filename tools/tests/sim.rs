@@ -51,6 +51,7 @@ fn check_coverage(total: &Summary) {
     assert!(total.compared > 100 * SEEDS);
     assert!(total.expired > 0);
     assert!(total.unknown > 0);
+    assert!(total.installed > 0);
 }
 
 #[test]
@@ -95,6 +96,11 @@ fn finds_a_command_that_is_taken_twice() {
 #[test]
 fn finds_a_read_before_its_index_is_applied() {
     check_planted("read-before-applied", 1);
+}
+
+#[test]
+fn finds_a_snapshot_swapped_early() {
+    check_planted("snapshot-swapped-early", 1);
 }
 
 #[test]

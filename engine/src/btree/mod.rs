@@ -33,6 +33,8 @@ pub use tree_id::TreeId;
 pub use verify::Census;
 pub use view::View;
 
+pub(crate) use run::RUN_LIMIT;
+
 #[cfg(test)]
 pub(crate) use {root::TreeRoot, view::sealed::Rooted};
 

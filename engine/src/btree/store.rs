@@ -9,8 +9,8 @@ use super::view::View;
 use super::view::sealed::Rooted;
 use crate::disk::{Disk, FileHandle};
 use crate::pages::{
-    Allocator, CheckpointSummary, MetaError, OpenError, Outcome, PAGE_BYTES, PageSource, PageSpace,
-    Pages, Published, Workspace, open_page_file,
+    Allocator, CheckpointSummary, EmptyFile, MetaError, OpenError, Outcome, PAGE_BYTES, PageSource,
+    PageSpace, Pages, Published, Workspace, open_page_file,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -103,6 +103,22 @@ impl Store {
             checkpoint: opened.meta.summary,
             passed_over: opened.passed_over,
         })
+    }
+
+    /// The store of an empty page file whose pages have just been written; `source` reads them.
+    pub(crate) fn of_empty_file(
+        empty: EmptyFile,
+        source: Box<dyn PageSource>,
+        options: &StoreOptions,
+    ) -> Store {
+        let reserve = options.reserve_bytes / PAGE_BYTES as u64;
+        let (workspace, meta) = empty.into_workspace(source, reserve);
+        workspace.space().set_cache_bytes(options.cache_bytes);
+        let root = Root {
+            stamp: meta.stamp,
+            ..Root::default()
+        };
+        Store::new(workspace, root)
     }
 
     fn new(workspace: Workspace, root: Root) -> Store {

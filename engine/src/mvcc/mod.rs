@@ -57,6 +57,7 @@ pub use watch::{ScanSummary, WatchScan};
 pub(crate) use codec::{RowReader, put_varint};
 pub(crate) use error::bad_record;
 pub(crate) use history::Version;
+pub(crate) use state::is_of_one_member;
 
 use crate::btree::{Store, TreeId, View};
 use crate::pages::Outcome;

@@ -20,6 +20,12 @@ const COMPACTION_KEY: &[u8] = b"compaction";
 /// What "nothing was ever compacted" is written as, here and towards clients.
 pub const NEVER_COMPACTED: i64 = -1;
 
+/// Whether a row says something of the member alone in whose store it lies. Whoever lacks it does the work again that it
+/// speaks of.
+pub(crate) fn is_of_one_member(tree: TreeId, key: &[u8]) -> bool {
+    tree == TreeId::Meta && key == COMPACTION_KEY
+}
+
 /// Where a root stands in the common history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {

@@ -325,6 +325,12 @@ impl CheckpointJob {
         }
     }
 
+    /// Writes nothing more. When [`CheckpointJob::step`] says that it is finished, nothing is in flight, and the job may
+    /// be dropped together with the store.
+    pub fn abandon(&mut self) {
+        self.phase = Phase::Done;
+    }
+
     /// Takes note of a completed operation of this job.
     pub fn on_completion(&mut self, completion: Completion) {
         assert!(

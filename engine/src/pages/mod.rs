@@ -51,7 +51,7 @@ pub use write_out::WriteOutSummary;
 pub(crate) use allocator::Allocator;
 pub(crate) use epoch::{Published, Seat, Turn};
 pub(crate) use meta::Meta;
-pub(crate) use page_file::open_page_file;
+pub(crate) use page_file::{EmptyFile, open_page_file};
 pub(crate) use pins::Pins;
 pub(crate) use space::{Pages, lock};
 pub(crate) use validate::validate_tree_page;

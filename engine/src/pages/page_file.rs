@@ -101,10 +101,10 @@ pub fn create_page_file(
     let options = OpenOptions::read_write().create();
     let file = open_file(disk, &draft, options)?.0;
     perform(disk, Operation::Truncate { file, length: 0 })?;
-    let (pages, metas) = first_pages(identity);
-    let length = u64::from(zone::fixed_pages(0)) * PAGE_BYTES as u64;
+    let empty = EmptyFile::new(identity);
+    let length = empty.bytes();
     perform(disk, Operation::Truncate { file, length })?;
-    for (number, page) in pages.iter().chain(&metas) {
+    for (number, page) in &empty.pages {
         let buffer = AlignedBuffer::copy_of(&page[..]);
         perform(
             disk,
@@ -135,35 +135,86 @@ pub fn create_page_file(
     Ok(())
 }
 
-type NumberedPage = (PageNumber, Box<PageBytes>);
+/// An empty page file, before it is written.
+#[derive(Debug)]
+pub(crate) struct EmptyFile {
+    /// The map pages, then the two meta pages.
+    pages: Vec<(PageNumber, Box<PageBytes>)>,
+    metas: [Meta; 2],
+    image: Bitmap,
+    places: Places,
+}
 
-/// The map pages and the two meta pages of an empty file.
-fn first_pages(identity: [u64; 2]) -> (Vec<NumberedPage>, Vec<NumberedPage>) {
-    let mut image = Bitmap::default();
-    for page in 0..zone::fixed_pages(0) {
-        image.insert(page);
+impl EmptyFile {
+    /// The file of this cluster and member.
+    pub(crate) fn new(identity: [u64; 2]) -> EmptyFile {
+        let mut image = Bitmap::default();
+        for page in 0..zone::fixed_pages(0) {
+            image.insert(page);
+        }
+        let (none, nowhere) = (Bitmap::default(), Places::default());
+        let (mut pages, places) = write_maps(&image, Generation(1), (&none, &nowhere, &nowhere));
+        let metas = [0, 1].map(|slot| {
+            let summary = CheckpointSummary {
+                generation: Generation(1 + slot),
+                identity,
+                ..CheckpointSummary::default()
+            };
+            Meta {
+                summary,
+                stamp: FIRST_STAMP,
+                pages: u64::from(zone::fixed_pages(0)),
+                directories: places.directories.clone(),
+                ..Meta::default()
+            }
+        });
+        for (slot, meta) in (0..META_PAGES).zip(&metas) {
+            let mut page = Box::new([0; PAGE_BYTES]);
+            meta.encode(slot, &mut page);
+            pages.push((PageNumber(slot), page));
+        }
+        EmptyFile {
+            pages,
+            metas,
+            image,
+            places,
+        }
     }
-    let (none, nowhere) = (Bitmap::default(), Places::default());
-    let (pages, places) = write_maps(&image, Generation(1), (&none, &nowhere, &nowhere));
-    let metas = (0..META_PAGES).map(|slot| {
-        let generation = Generation(1 + u64::from(slot));
-        let summary = CheckpointSummary {
-            generation,
-            identity,
-            ..CheckpointSummary::default()
+
+    /// Length of the file.
+    pub(crate) fn bytes(&self) -> u64 {
+        u64::from(zone::fixed_pages(0)) * PAGE_BYTES as u64
+    }
+
+    /// Offset and bytes of the page that is to be written after `number` others; `None` after the last one.
+    pub(crate) fn page(&self, number: usize) -> Option<(u64, &[u8])> {
+        let (page, bytes) = self.pages.get(number)?;
+        Some((page.offset(), &bytes[..]))
+    }
+
+    /// The writer of the file, once its pages are written, and the checkpoint with which it begins. `source` reads it.
+    pub(crate) fn into_workspace(
+        self,
+        source: Box<dyn PageSource>,
+        reserve_pages: u64,
+    ) -> (Workspace, Meta) {
+        let [first, second] = self.metas;
+        let allocated = zone::fixed_pages(0);
+        let allocator = Allocator::open(source.pages(), allocated, self.image.clone(), self.image);
+        let pages = source.pages();
+        let space = Arc::new(PageSpace::new(Some(source), pages, second.stamp));
+        let mut workspace = Workspace::new(space, allocator, reserve_pages);
+        workspace.on_disk = OnDisk {
+            current: second.summary,
+            previous: Some(first.summary),
+            current_places: self.places.clone(),
+            previous_places: self.places,
+            slot: 1,
+            last_generation: second.summary.generation,
+            ..OnDisk::default()
         };
-        let meta = Meta {
-            summary,
-            stamp: FIRST_STAMP,
-            pages: u64::from(zone::fixed_pages(0)),
-            directories: places.directories.clone(),
-            ..Meta::default()
-        };
-        let mut page = Box::new([0; PAGE_BYTES]);
-        meta.encode(slot, &mut page);
-        (PageNumber(slot), page)
-    });
-    (pages, metas.collect())
+        (workspace, second)
+    }
 }
 
 fn open_file(

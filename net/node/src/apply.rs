@@ -136,6 +136,13 @@ impl Pipeline {
         self.entries.extend(entries);
     }
 
+    /// Drops everything that is not published: a snapshot takes its place.
+    pub(crate) fn abandon(&mut self) {
+        self.entries.clear();
+        self.current = None;
+        self.unpublished.clear();
+    }
+
     /// Whether an entry has begun and not ended: the store must not be published, nor changed by anything else.
     pub(crate) fn is_inside_entry(&self) -> bool {
         self.current.is_some()

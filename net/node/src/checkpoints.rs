@@ -44,7 +44,7 @@ pub struct CheckpointOptions {
     pub sync_bytes: u64,
     /// Entries below the older checkpoint that stay in the log for members that lag,
     pub keep_entries: u64,
-    /// unless the log takes more bytes than this. A member that needs what is gone cannot catch up.
+    /// unless the log takes more bytes than this. A member that needs what is gone gets a snapshot.
     pub keep_bytes: u64,
 }
 
@@ -112,6 +112,20 @@ impl Checkpoints {
             blocks_at_last: 0,
             quiet_since: (0, 0),
         }
+    }
+
+    /// Goes on with another file; nothing may be under way in the old one, which is given back.
+    pub(crate) fn replace_file(&mut self, file: FileHandle) -> FileHandle {
+        assert!(self.is_idle(), "the old file is at rest");
+        let old = std::mem::replace(&mut self.file, file);
+        self.room = Room::Enough;
+        self.is_repeated = false;
+        old
+    }
+
+    /// Whether nothing is under way in the file.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.job.is_none() && !matches!(self.room, Room::Asked(_))
     }
 
     /// Whether a completion with this token is of the page file.
@@ -209,10 +223,15 @@ impl<D: Disk> Node<D> {
 
     /// Goes on with what has to reach the page file.
     pub(crate) fn write_out(&mut self, now_ms: u64, turn: &mut Turn) -> Result<(), NodeError> {
-        if self.checkpoints.job.is_none() && self.is_checkpoint_due(now_ms) {
+        // What the file in use holds is of no use any more once a snapshot is being installed.
+        let is_installing = self.incoming.is_installing();
+        if !is_installing && self.checkpoints.job.is_none() && self.is_checkpoint_due(now_ms) {
             self.begin_write_out();
         }
         self.continue_write_out(turn)?;
+        if is_installing {
+            return Ok(());
+        }
         let Node {
             checkpoints,
             store,
@@ -335,11 +354,12 @@ impl<D: Disk> Node<D> {
             .configuration()
             .members()
             .all(|member| member == own);
-        if is_alone || self.wal.file_bytes() > options.keep_bytes {
+        let floor = if is_alone || self.wal.file_bytes() > options.keep_bytes {
             checkpoint
         } else {
             checkpoint.saturating_sub(options.keep_entries)
-        }
+        };
+        self.floor_for_snapshots(floor)
     }
 
     /// Writes a last checkpoint, so that the next start has nothing to replay. Blocks.
@@ -349,7 +369,8 @@ impl<D: Disk> Node<D> {
         turn: &mut Turn,
     ) -> Result<(), NodeError> {
         self.finish_job(now_ms, turn)?;
-        if self.entries_since_checkpoint() > 0 && self.begin_write_out() {
+        let is_due = !self.incoming.is_installing() && self.entries_since_checkpoint() > 0;
+        if is_due && self.begin_write_out() {
             self.finish_job(now_ms, turn)?;
         }
         Ok(())

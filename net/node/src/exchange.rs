@@ -5,7 +5,7 @@ use crate::node::{Node, Turn};
 use crate::recovery::consensus_entry;
 use reeve_engine::disk::Disk;
 use reeve_engine::wal::{Entry as LogEntry, HardState as LogHardState, Lookup, Record, Ticket};
-use reeve_raft::{Leadership, LogReadPurpose, Role};
+use reeve_raft::{Body, Leadership, LogReadPurpose, Role};
 
 impl<D: Disk> Node<D> {
     /// Carries out what the core wants, until it wants nothing more.
@@ -14,10 +14,15 @@ impl<D: Disk> Node<D> {
         loop {
             self.raft.drain(&mut self.output);
             if self.output.is_empty() {
+                self.snapshot_refused();
                 return Ok(());
             }
-            // What the core gives out may leave before this write is durable: it holds back what may not.
-            turn.messages.append(&mut self.output.messages);
+            // What the core gives out may leave before this write is durable: it holds back what may not. What it says of
+            // snapshots travels with their data.
+            let messages = self.output.messages.drain(..);
+            let messages =
+                messages.filter(|message| !matches!(message.body, Body::Snapshot { .. }));
+            turn.messages.extend(messages);
             self.write()?;
             self.pipeline.queue(self.output.committed.drain(..));
             self.start_log_reads()?;
@@ -25,7 +30,9 @@ impl<D: Disk> Node<D> {
             for id in self.output.refused.drain(..) {
                 turn.refused.extend(self.forwarding.refused(id));
             }
-            self.refuse_snapshots(turn);
+            for peer in self.output.snapshots_needed.drain(..) {
+                self.outgoing.need(peer);
+            }
             if let Some(leadership) = self.output.leadership {
                 self.follow_leadership(leadership, now_ms);
                 turn.leadership = Some(leadership);
@@ -34,27 +41,12 @@ impl<D: Disk> Node<D> {
     }
 
     fn follow_leadership(&mut self, leadership: Leadership, now_ms: u64) {
-        self.told_too_far_behind.clear();
         match leadership.role {
             Role::Leader if !self.lessor.is_primary() => {
                 self.lessor.promote(self.options.election_ms, now_ms);
             }
             Role::Leader => {}
             _ => self.lessor.demote(),
-        }
-    }
-
-    /// A member needs entries that the log no longer holds. This release has nothing else to give it.
-    fn refuse_snapshots(&mut self, turn: &mut Turn) {
-        for peer in std::mem::take(&mut self.output.snapshots_needed) {
-            self.raft.snapshot_failed(peer);
-            if self.told_too_far_behind.insert(peer) {
-                let first = self.wal.first_index();
-                turn.notices.push(format!(
-                    "member {peer:x} is too far behind: it needs entries before {first}, which the log no longer holds, \
-                     and snapshots between members are not supported yet"
-                ));
-            }
         }
     }
 
@@ -111,6 +103,9 @@ impl<D: Disk> Node<D> {
             };
             position = Some(self.wal.append(Record::HardState(record))?);
         }
+        if let Some(point) = self.output.install.take() {
+            position = Some(self.log_snapshot(&point)?);
+        }
         for entry in self.output.entries.drain(..) {
             let record = LogEntry {
                 index: entry.index,
@@ -121,7 +116,7 @@ impl<D: Disk> Node<D> {
             position = Some(self.wal.append(Record::Entry(record))?);
         }
         let Some(position) = position else {
-            unreachable!("a write of the core holds a hard state or entries");
+            unreachable!("a write of the core holds a hard state, a snapshot or entries");
         };
         self.writes.push(number, position);
         self.wal.pump(&mut self.disk)?;

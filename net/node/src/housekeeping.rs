@@ -50,7 +50,8 @@ impl<D: Disk> Node<D> {
         if self.housekeeping.compaction.is_none() && compacted > self.housekeeping.compacted {
             self.housekeeping.compaction = Some(CompactTask::new());
         }
-        if self.waits_for_pages
+        if self.incoming.is_installing()
+            || self.waits_for_pages
             || self.pipeline.is_inside_entry()
             || self.pipeline.is_dirty()
             || self.is_behind_with_pages()

@@ -22,6 +22,7 @@ mod parcel;
 mod planted;
 mod reads;
 mod recovery;
+mod snapshots;
 mod step;
 mod writes;
 
@@ -34,6 +35,7 @@ pub use parcel::{Parcel, ParcelError};
 pub use planted::Planted;
 pub use recovery::Started;
 pub use reeve_engine::members::{AgreedVersion, MemberRecord, MemberTable};
+pub use snapshots::{PageFiles, SimulatedPageFiles, SnapshotOptions, settle_page_files};
 pub use step::StepRefusal;
 
 /// Settings of a node. All members of a cluster should have the same, but for their ids, seed and nonce.
@@ -69,6 +71,8 @@ pub struct NodeOptions {
     pub incarnation: u64,
     /// When changed pages are written to the page file.
     pub checkpoints: CheckpointOptions,
+    /// How snapshots travel to members that lag.
+    pub snapshots: SnapshotOptions,
     /// A defect that a test of the tests has switched on.
     pub planted: Planted,
 }

@@ -6,6 +6,7 @@ use crate::forwarding::{Forwarding, Repeats};
 use crate::housekeeping::Housekeeping;
 use crate::membership::{MembersChanged, VersionProposals};
 use crate::reads::WaitingReads;
+use crate::snapshots::{self, Incoming, Outgoing, PageFiles};
 use crate::writes::Writes;
 use crate::{NodeError, NodeOptions, Parcel};
 use bytes::Bytes;
@@ -16,10 +17,7 @@ use reeve_engine::lease::{Lessor, Renewal};
 use reeve_engine::mvcc::{Applied, Budget, Events, State};
 use reeve_engine::pages::PageFault;
 use reeve_engine::wal::{Event as LogEvent, Ticket, Wal};
-use reeve_raft::{
-    Leadership, LogReadPurpose, MemberId, Message, Output, ProposeError, Raft, ReadId,
-};
-use std::collections::BTreeSet;
+use reeve_raft::{Leadership, LogReadPurpose, Message, Output, ProposeError, Raft, ReadId};
 
 /// Records that one turn applies before others have their turn.
 const APPLY_BUDGET: u32 = 4096;
@@ -43,6 +41,9 @@ pub struct Published {
     pub revision: i64,
     /// The events in between. Empty unless the host has asked for events.
     pub events: Events,
+    /// A snapshot was installed: the events in between are not given out. As far as they are not compacted, the store
+    /// has them.
+    pub is_jump: bool,
 }
 
 /// What a turn gives out. The host keeps one and passes it each time; what it has not taken stays.
@@ -54,10 +55,17 @@ pub struct Turn {
     pub published: Vec<Published>,
     /// Pages that must be brought in before applying goes on. Call [`Node::pages_arrived`] then.
     pub faults: Vec<PageFault>,
+    /// Pages that a snapshot for another member needs, while all else goes on. Call [`Node::snapshot_pages_arrived`] then.
+    pub snapshot_faults: Vec<PageFault>,
+    /// A snapshot was installed: the store is another one, and its readers must be got anew from [`Node::reader`]. Those
+    /// of the old store go on with what it was; pages that it was to bring in need not come. Set until the host takes it.
+    pub store_replaced: bool,
     /// Something is left to do that waits for nothing: take another turn soon.
     pub work_left: bool,
-    /// Lines for the operator.
+    /// Lines for the operator, about what should not be.
     pub notices: Vec<String>,
+    /// Lines for the operator, about what is well but not usual.
+    pub reports: Vec<String>,
     /// Messages to other members. They may leave at once; a message that is lost does no harm.
     pub messages: Vec<Message>,
     /// What else goes to other members, for [`Node::take_parcel`] there.
@@ -87,9 +95,9 @@ pub struct Node<D> {
     pub(crate) writes: Writes,
     pub(crate) output: Output,
     completions: Vec<Completion>,
-    events: Events,
+    pub(crate) events: Events,
     keep_events: bool,
-    published_revision: i64,
+    pub(crate) published_revision: i64,
     pub(crate) waits_for_pages: bool,
     pub(crate) encoder: Encoder,
     pub(crate) version_proposals: VersionProposals,
@@ -100,8 +108,10 @@ pub struct Node<D> {
     pub(crate) reads: WaitingReads,
     pub(crate) forwarding: Forwarding,
     pub(crate) repeats: Repeats,
-    /// Members of whom the operator knows that they cannot catch up.
-    pub(crate) told_too_far_behind: BTreeSet<MemberId>,
+    pub(crate) page_files: Box<dyn PageFiles>,
+    /// Snapshots on their way to other members, and to this one.
+    pub(crate) outgoing: Outgoing,
+    pub(crate) incoming: Incoming,
 }
 
 impl<D: Disk> Node<D> {
@@ -116,13 +126,16 @@ impl<D: Disk> Node<D> {
         lessor: Lessor,
         housekeeping: Housekeeping,
         checkpoints: Checkpoints,
+        page_files: Box<dyn PageFiles>,
     ) -> Self {
         let published_revision = pipeline.applier().state().revision;
         Node {
             forwarding: Forwarding::new(options.incarnation, options.election_ticks),
             repeats: Repeats::default(),
             reads: WaitingReads::default(),
-            told_too_far_behind: BTreeSet::new(),
+            page_files,
+            outgoing: Outgoing::default(),
+            incoming: Incoming::default(),
             options,
             disk,
             raft,
@@ -186,6 +199,13 @@ impl<D: Disk> Node<D> {
     pub fn tick(&mut self) {
         self.raft.tick();
         self.forwarding.tick();
+        self.incoming.tick();
+        self.tick_sendings();
+    }
+
+    /// The pages that a snapshot for another member needed are there.
+    pub fn snapshot_pages_arrived(&mut self) {
+        self.outgoing.pages_arrived();
     }
 
     /// The pages that the last turn asked for are there.
@@ -213,6 +233,7 @@ impl<D: Disk> Node<D> {
         self.collect_completions(now_ms)?;
         self.expire_leases(now_ms)?;
         self.settle_version()?;
+        self.receive_snapshot(now_ms, turn)?;
         self.exchange(now_ms, turn)?;
         self.apply(now_ms, turn)?;
         // What has been applied may let the core go on, and what it then wants written should not wait.
@@ -223,6 +244,7 @@ impl<D: Disk> Node<D> {
             self.raft.applied_index()
         };
         self.reads.take_ready(readable, &mut turn.reads);
+        self.send_snapshots(turn)?;
         self.housekeep(turn)?;
         self.write_out(now_ms, turn)?;
         self.wal.pump(&mut self.disk)?;
@@ -244,6 +266,8 @@ impl<D: Disk> Node<D> {
             } else if Checkpoints::owns(completion.token) {
                 let store = &mut self.store;
                 self.checkpoints.on_completion(completion, store, now_ms)?;
+            } else if snapshots::owns(completion.token) {
+                self.on_snapshot_completion(completion)?;
             } else {
                 unreachable!("an operation of nobody has ended: {completion:?}");
             }
@@ -257,6 +281,9 @@ impl<D: Disk> Node<D> {
 
     /// Applies what is committed, publishes it, and gives out the answers.
     fn apply(&mut self, now_ms: u64, turn: &mut Turn) -> Result<(), NodeError> {
+        if self.incoming.is_installing() {
+            return Ok(());
+        }
         if !self.waits_for_pages && (self.is_behind_with_pages() || self.is_regaining_pages()) {
             // What is finished is answered; the rest follows when pages have been written.
             self.publish(turn)?;
@@ -321,6 +348,7 @@ impl<D: Disk> Node<D> {
             after_revision,
             revision,
             events,
+            is_jump: false,
         });
         Ok(())
     }

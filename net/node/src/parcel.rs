@@ -12,6 +12,7 @@
 //! this one does not know, and whoever says them has to do without an answer.
 
 use crate::node::Node;
+use crate::snapshots::{KIND_PART, KIND_RECEIPT, Part, Receipt};
 use crate::step::StepRefusal;
 use bytes::{BufMut, Bytes, BytesMut};
 use reeve_engine::disk::Disk;
@@ -58,10 +59,6 @@ pub enum ParcelError {
 }
 
 /// Encloses a body.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the first kinds come with snapshots")
-)]
 pub(crate) fn enclose(kind: u8, body: &[u8]) -> Bytes {
     let mut bytes = BytesMut::with_capacity(HEADER_BYTES + body.len() + CHECKSUM_BYTES);
     bytes.put_slice(&[VERSION, kind, 0, 0]);
@@ -97,9 +94,13 @@ impl<D: Disk> Node<D> {
     /// [`StepRefusal`]; it had no effect.
     pub fn take_parcel(&mut self, from: MemberId, bytes: &Bytes) -> Result<(), StepRefusal> {
         let refuse = |source| StepRefusal::Parcel { from, source };
-        let (kind, _) = open(bytes).map_err(refuse)?;
-        // No kind is known yet.
-        Err(refuse(ParcelError::Kind(kind)))
+        let (kind, body) = open(bytes).map_err(refuse)?;
+        match kind {
+            KIND_PART => self.take_part(from, Part::decode(body).map_err(refuse)?),
+            KIND_RECEIPT => self.take_receipt(from, Receipt::decode(body).map_err(refuse)?),
+            kind => return Err(refuse(ParcelError::Kind(kind))),
+        }
+        Ok(())
     }
 }
 

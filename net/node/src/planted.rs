@@ -16,12 +16,14 @@ enum Bug {
     RepeatTaken,
     /// A read is answered as soon as its index is known, applied or not.
     ReadBeforeApplied,
+    /// A snapshot is used before the log's record of it is durable.
+    SnapshotSwappedEarly,
     /// A checkpoint may hold what the own log has not made durable.
     CheckpointAhead,
 }
 
 #[cfg(feature = "planted-bugs")]
-const NAMED: [(&str, Bug); 7] = [
+const NAMED: [(&str, Bug); 8] = [
     (
         "vote-not-synced",
         Bug::Consensus(reeve_raft::PlantedBug::VoteNotSynced),
@@ -41,6 +43,7 @@ const NAMED: [(&str, Bug); 7] = [
     ("repeat-taken", Bug::RepeatTaken),
     ("read-before-applied", Bug::ReadBeforeApplied),
     ("checkpoint-ahead", Bug::CheckpointAhead),
+    ("snapshot-swapped-early", Bug::SnapshotSwappedEarly),
 ];
 
 #[cfg(feature = "planted-bugs")]
@@ -68,6 +71,10 @@ impl Planted {
 
     pub(crate) fn checkpoints_ahead(self) -> bool {
         self.bug == Some(Bug::CheckpointAhead)
+    }
+
+    pub(crate) fn swaps_early(self) -> bool {
+        self.bug == Some(Bug::SnapshotSwappedEarly)
     }
 
     pub(crate) fn plant(self, config: &mut reeve_raft::Config) {
@@ -100,6 +107,10 @@ impl Planted {
     }
 
     pub(crate) fn checkpoints_ahead(self) -> bool {
+        false
+    }
+
+    pub(crate) fn swaps_early(self) -> bool {
         false
     }
 

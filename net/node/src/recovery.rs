@@ -5,6 +5,7 @@ use crate::checkpoints::Checkpoints;
 use crate::housekeeping::Housekeeping;
 use crate::membership;
 use crate::node::Node;
+use crate::snapshots::PageFiles;
 use crate::{NodeError, NodeOptions};
 use reeve_engine::btree::{OpenedStore, Store};
 use reeve_engine::disk::{Disk, DiskError, FileHandle, Operation};
@@ -32,7 +33,7 @@ pub struct Started<D> {
 
 impl<D: Disk> Node<D> {
     /// Starts a node from its log and its store, opened at a checkpoint from which the log goes on. `bring_in` is called
-    /// with pages that are needed; it may block.
+    /// with pages that are needed; it may block. `page_files` is asked when a snapshot from another member arrives.
     ///
     /// # Errors
     /// [`NodeError`]; nothing has been changed.
@@ -41,6 +42,7 @@ impl<D: Disk> Node<D> {
         mut disk: D,
         log: RecoveredLog,
         opened: OpenedStore,
+        page_files: Box<dyn PageFiles>,
         bring_in: &mut dyn FnMut(reeve_engine::pages::Stop) -> Result<(), NodeError>,
     ) -> Result<Started<D>, NodeError> {
         let mut wal = log.wal;
@@ -82,6 +84,7 @@ impl<D: Disk> Node<D> {
             lessor,
             housekeeping,
             Checkpoints::new(file),
+            page_files,
         );
         Ok(Started {
             node,

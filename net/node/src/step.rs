@@ -47,8 +47,8 @@ pub enum StepRefusal {
         /// Who sent it.
         from: MemberId,
     },
-    /// A snapshot, which this release does not take.
-    #[error("member {from:x} offers a snapshot, which is not supported yet")]
+    /// The core's own message for a snapshot, which travels in parcels instead.
+    #[error("member {from:x} sends a snapshot as a message; snapshots travel in parcels")]
     Snapshot {
         /// Who sent it.
         from: MemberId,

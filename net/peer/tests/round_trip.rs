@@ -76,31 +76,31 @@ fn snapshot() -> impl Strategy<Value = Body> {
 
 fn body() -> impl Strategy<Value = Body> {
     prop_oneof![
-        point().prop_map(|last| Body::PreVote { last }),
-        (any(), any()).prop_map(|(campaign_term, granted)| Body::PreVoteResponse {
+        1 => point().prop_map(|last| Body::PreVote { last }),
+        1 => (any(), any()).prop_map(|(campaign_term, granted)| Body::PreVoteResponse {
             campaign_term,
             granted
         }),
-        (point(), any()).prop_map(|(last, transfer)| Body::Vote { last, transfer }),
-        any::<bool>().prop_map(|granted| Body::VoteResponse { granted }),
+        1 => (point(), any()).prop_map(|(last, transfer)| Body::Vote { last, transfer }),
+        1 => any::<bool>().prop_map(|granted| Body::VoteResponse { granted }),
         4 => append(),
-        any::<u64>().prop_map(|index| Body::AppendResponse { index }),
-        (any(), point()).prop_map(|(previous, hint)| Body::AppendRejected { previous, hint }),
-        any::<u64>().prop_map(|round| Body::Heartbeat { round }),
-        (any(), any(), any()).prop_map(|(round, commit, matched)| Body::HeartbeatResponse {
+        1 => any::<u64>().prop_map(|index| Body::AppendResponse { index }),
+        1 => (any(), point()).prop_map(|(previous, hint)| Body::AppendRejected { previous, hint }),
+        1 => any::<u64>().prop_map(|round| Body::Heartbeat { round }),
+        1 => (any(), any(), any()).prop_map(|(round, commit, matched)| Body::HeartbeatResponse {
             round,
             commit,
             matched
         }),
-        point().prop_map(|point| Body::Commit { point }),
-        snapshot(),
-        Just(Body::TimeoutNow),
-        context().prop_map(|context| Body::ReadIndex { context }),
-        (context(), any()).prop_map(|(context, index)| Body::ReadIndexResponse { context, index }),
+        1 => point().prop_map(|point| Body::Commit { point }),
+        1 => snapshot(),
+        1 => Just(Body::TimeoutNow),
+        1 => context().prop_map(|context| Body::ReadIndex { context }),
+        1 => (context(), any()).prop_map(|(context, index)| Body::ReadIndexResponse { context, index }),
         2 => (any(), entry_kind(), vec(data(), 0..20))
             .prop_map(|(id, kind, data)| Body::Propose { id, kind, data }),
-        any::<u64>().prop_map(|id| Body::ProposeRefused { id }),
-        Just(Body::NewerTerm),
+        1 => any::<u64>().prop_map(|id| Body::ProposeRefused { id }),
+        1 => Just(Body::NewerTerm),
     ]
 }
 

@@ -1,10 +1,11 @@
 //! A reactor's way to the sequencer and to the store: proposals, reads, barriers, pages.
 
 use super::event_ring::EventRing;
-use super::pager::{Pager, PagerError};
+use super::pager::PagerError;
 use super::published::Published;
 use super::read_rounds::ReadRounds;
 use super::slots::{Slots, Ticket, Waiter};
+use super::store_side::{CurrentStore, Replacements, StoreSide};
 use super::{Answer, Failure, LeaseQuery, Outcome, Reply, Submission, read_id, read_of_id};
 use crate::grpc::Status;
 use crate::reactor::{Full, Lane, MailboxSender};
@@ -14,6 +15,7 @@ use reeve_engine::command::{Body, Encoder, Header, RequestId, check, size};
 use reeve_engine::pages::{Outcome as PageOutcome, Stop};
 use std::cell::RefCell;
 use std::future::Future;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -58,9 +60,9 @@ pub(crate) struct Gate {
     pub(crate) limits: Limits,
     pub(crate) published: Arc<Published>,
     pub(crate) events: Arc<EventRing>,
-    pub(crate) pager: Pager,
     reactor: usize,
-    reader: Reader,
+    store: CurrentStore,
+    replacements: Arc<Replacements>,
     sequencer: MailboxSender<Submission>,
     slots: RefCell<Slots>,
     reads: RefCell<ReadRounds>,
@@ -76,8 +78,8 @@ impl Gate {
         limits: Limits,
         published: Arc<Published>,
         events: Arc<EventRing>,
-        pager: Pager,
-        reader: Reader,
+        store: StoreSide,
+        replacements: Arc<Replacements>,
         sequencer: MailboxSender<Submission>,
     ) -> Self {
         Gate {
@@ -85,9 +87,9 @@ impl Gate {
             limits,
             published,
             events,
-            pager,
             reactor,
-            reader,
+            store: CurrentStore::new(store),
+            replacements,
             sequencer,
             slots: RefCell::new(Slots::new(SLOTS, BYTES_UNDER_WAY)),
             reads: RefCell::default(),
@@ -95,9 +97,9 @@ impl Gate {
         }
     }
 
-    /// The published roots.
-    pub(crate) fn reader(&self) -> &Reader {
-        &self.reader
+    /// The store in use. Whoever keeps something of it keeps this, too: another one may take its place.
+    pub(crate) fn store(&self) -> Rc<StoreSide> {
+        self.store.get(self.reactor, &self.replacements)
     }
 
     /// The header of an answer at `revision`.
@@ -352,21 +354,18 @@ impl Gate {
         mut operation: impl FnMut(&Reader) -> PageOutcome<T>,
     ) -> Result<T, Failure> {
         loop {
-            match operation(&self.reader) {
+            let store = self.store();
+            match operation(store.reader()) {
                 Ok(value) => return Ok(value),
-                Err(stop) => self.resolve(stop).await?,
+                Err(stop) => store.resolve(stop).await?,
             }
         }
     }
 
-    /// Removes the reason for which an operation on the store stopped.
+    /// Removes the reason for which an operation has just stopped on the store that [`Gate::store`] gave it. To be
+    /// awaited at once: after another task has run, the last store may be another one.
     pub(crate) async fn resolve(&self, stop: Stop) -> Result<(), Failure> {
-        match stop {
-            Stop::NeedPages(faults) => Ok(self.pager.bring_in(faults).await?),
-            Stop::Damage(damage) => Err(Failure::Damaged(damage.to_string().into())),
-            Stop::BadRecord(record) => Err(Failure::Damaged(record.to_string().into())),
-            Stop::NoSpace(_) => Err(Failure::NoSpace),
-        }
+        self.store.last().resolve(stop).await
     }
 }
 

@@ -20,6 +20,11 @@ impl Sequencer {
         for changed in self.turn.members.drain(..) {
             member_log::report(own, &changed, self.node.member_records());
         }
+        self.follow_members();
+    }
+
+    /// The members may be others than before.
+    pub(super) fn follow_members(&mut self) {
         self.connect();
         if self.node.is_removed() {
             self.leave_in(FAREWELL);

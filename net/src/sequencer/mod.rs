@@ -12,6 +12,7 @@ mod promise;
 mod published;
 mod read_rounds;
 mod slots;
+mod store_side;
 mod task;
 
 pub(crate) use consensus::{ConsensusQuery, MemberProgress};
@@ -20,6 +21,7 @@ pub(crate) use gate::{Gate, Identity, Limits};
 pub(crate) use member_log::report_own_removal;
 pub(crate) use pager::Pager;
 pub(crate) use published::{Progress, Published};
+pub(crate) use store_side::{Replacements, StoreSide};
 pub(crate) use task::{Sequencer, Wiring};
 
 use bytes::Bytes;

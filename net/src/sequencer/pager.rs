@@ -18,6 +18,7 @@ const QUEUE: usize = 4096;
 const FAULTS_AT_ONCE: usize = 8;
 
 struct Request {
+    space: Arc<PageSpace>,
     faults: Vec<PageFault>,
     reply: Arc<Reply>,
 }
@@ -67,13 +68,21 @@ impl Pager {
     pub(crate) fn start(space: &Arc<PageSpace>, threads: usize) -> std::io::Result<Pager> {
         let (requests, queue) = bounded(QUEUE);
         for _ in 0..threads {
-            let (space, queue) = (Arc::clone(space), queue.clone());
+            let queue = queue.clone();
             std::thread::Builder::new()
                 .name("pages".to_owned())
-                .spawn(move || serve(&space, &queue))?;
+                .spawn(move || serve(&queue))?;
         }
         let space = Arc::clone(space);
         Ok(Pager { requests, space })
+    }
+
+    /// The same helpers, for the pages of another store.
+    pub(crate) fn for_space(&self, space: &Arc<PageSpace>) -> Pager {
+        Pager {
+            requests: self.requests.clone(),
+            space: Arc::clone(space),
+        }
     }
 
     /// Has the pages brought into memory and verified.
@@ -83,6 +92,7 @@ impl Pager {
         }
         let reply = Arc::new(Reply::default());
         let request = Request {
+            space: Arc::clone(&self.space),
             faults,
             reply: Arc::clone(&reply),
         };
@@ -100,9 +110,9 @@ impl Pager {
     }
 }
 
-fn serve(space: &PageSpace, queue: &Receiver<Request>) {
+fn serve(queue: &Receiver<Request>) {
     while let Ok(request) = queue.recv() {
-        let outcome = space.bring_in(&request.faults);
+        let outcome = request.space.bring_in(&request.faults);
         request.reply.give(outcome.map_err(PagerError::from));
     }
 }

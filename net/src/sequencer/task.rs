@@ -9,8 +9,8 @@ use super::parked::Parked;
 use super::peers::Complaints;
 use super::slots::Ticket;
 use super::{
-    Answer, EventBatch, EventRing, Failure, LeaseQuery, Pager, Progress, Published, Reply,
-    Submission, ToReactor,
+    Answer, EventBatch, EventRing, Failure, LeaseQuery, Pager, Progress, Published, Replacements,
+    Reply, StoreSide, Submission, ToReactor,
 };
 use crate::peer::Links;
 use crate::reactor::{Lane, MailboxReceiver, MailboxSender};
@@ -49,6 +49,8 @@ pub(crate) struct Wiring {
     pub(crate) events: Arc<EventRing>,
     /// Brings pages in.
     pub(crate) pager: Pager,
+    /// Hands a new store to the reactors.
+    pub(crate) replacements: Arc<Replacements>,
     /// The way to other members.
     pub(crate) links: Rc<Links>,
     /// A heartbeat interval.
@@ -77,7 +79,10 @@ pub(crate) struct Sequencer {
     pub(super) parked: Parked,
     pub(super) complaints: Complaints,
     pager: Pager,
+    replacements: Arc<Replacements>,
     page_wait: Option<PageWait>,
+    /// Pages that a snapshot for another member needs.
+    snapshot_wait: Option<PageWait>,
     asks_again_for_pages: bool,
     /// A page that the node needs is damaged.
     damage: Option<Arc<Damage>>,
@@ -105,6 +110,7 @@ impl Sequencer {
             published,
             events,
             pager,
+            replacements,
             links,
             acquaintances,
             tick,
@@ -128,7 +134,9 @@ impl Sequencer {
             parked: Parked::new(patience),
             complaints: Complaints::default(),
             pager,
+            replacements,
             page_wait: None,
+            snapshot_wait: None,
             asks_again_for_pages: false,
             damage: None,
             expired_keepalives: Vec::new(),
@@ -239,6 +247,7 @@ impl Sequencer {
             self.node.tick();
             if std::mem::take(&mut self.asks_again_for_pages) {
                 self.node.pages_arrived();
+                self.node.snapshot_pages_arrived();
             }
             // Ticks that were missed while the process stood still are not made up for.
             self.next_tick = now + self.tick;
@@ -250,12 +259,23 @@ impl Sequencer {
         let now_ms = self.now_ms();
         self.node.turn(now_ms, &mut self.turn)?;
         self.alarm.ring_emptied();
+        if std::mem::take(&mut self.turn.store_replaced) {
+            self.replace_store();
+        }
         if !self.turn.faults.is_empty() {
             let (pager, faults) = (self.pager.clone(), std::mem::take(&mut self.turn.faults));
             self.page_wait = Some(Box::pin(async move { pager.bring_in(faults).await }));
         }
+        if !self.turn.snapshot_faults.is_empty() {
+            let faults = std::mem::take(&mut self.turn.snapshot_faults);
+            let pager = self.pager.clone();
+            self.snapshot_wait = Some(Box::pin(async move { pager.bring_in(faults).await }));
+        }
+        for report in self.turn.reports.drain(..) {
+            crate::info!(report);
+        }
         for notice in self.turn.notices.drain(..) {
-            crate::info!(notice);
+            crate::warn!(notice);
         }
         for request in std::mem::take(&mut self.turn.refused) {
             if !self.parked.refused(request) {
@@ -272,6 +292,17 @@ impl Sequencer {
         Ok(())
     }
 
+    /// A snapshot was installed: whoever begins to read from now on reads from the new store.
+    fn replace_store(&mut self) {
+        self.page_wait = None;
+        self.snapshot_wait = None;
+        self.pager = self.pager.for_space(self.node.reader().space());
+        let side = |_| StoreSide::new(self.node.reader(), self.pager.clone());
+        self.replacements
+            .replace(self.reactors.iter().map(side).collect());
+        self.follow_members();
+    }
+
     /// Shows where the node stands, then gives the answers: who is answered sees what was published.
     fn hand_out(&mut self) {
         self.published.show(&self.node_progress());
@@ -282,12 +313,13 @@ impl Sequencer {
                     after_revision,
                     revision,
                     events,
+                    is_jump,
                 } = published;
                 self.events.append(EventBatch {
                     after_revision,
                     revision,
                     // A watcher may have come since the turn began, when its root was already to be seen or was not yet.
-                    events: self.keeps_events.then_some(events),
+                    events: (self.keeps_events && !is_jump).then_some(events),
                 });
                 news = true;
             }
@@ -386,6 +418,17 @@ impl Sequencer {
                     self.asks_again_for_pages = true;
                 }
                 Ok(()) => self.node.pages_arrived(),
+            }
+            ready = true;
+        }
+        if let Some(wait) = &mut self.snapshot_wait
+            && let Poll::Ready(outcome) = wait.as_mut().poll(context)
+        {
+            self.snapshot_wait = None;
+            match outcome {
+                Err(PagerError::Damage(damage)) => self.damage = Some(damage),
+                Err(_) => self.asks_again_for_pages = true,
+                Ok(()) => self.node.snapshot_pages_arrived(),
             }
             ready = true;
         }

@@ -200,7 +200,7 @@ async fn attached_keys(gate: &Gate, id: i64) -> Result<Vec<Bytes>, Status> {
     let mut keys = Vec::new();
     let mut task = LeaseKeysTask::new(id);
     loop {
-        let step = task.step(&gate.reader().view(), &mut Budget::new(SLICE), &mut |key| {
+        let step = task.step(&gate.store().view(), &mut Budget::new(SLICE), &mut |key| {
             keys.push(Bytes::copy_from_slice(key));
         });
         match step {

@@ -4,7 +4,7 @@ use super::errors;
 use super::kv::check_leader;
 use crate::config::{CLUSTER_VERSION, ETCD_VERSION};
 use crate::grpc::{RequestContext, Router, Status};
-use crate::sequencer::Gate;
+use crate::sequencer::{Gate, StoreSide};
 use reeve_api::etcdserverpb::{self as pb, maintenance_methods};
 use reeve_engine::mvcc::{Budget, HashKvTask, HashTask, KvHash, State, Step};
 use reeve_engine::pages::Outcome;
@@ -126,9 +126,10 @@ async fn move_leader(gate: Rc<Gate>, to: u64) -> Result<pb::MoveLeaderResponse, 
 
 async fn hash(gate: Rc<Gate>) -> Result<pb::HashResponse, Status> {
     let mut task = HashTask::new();
-    let pin = gate.reader().pin();
-    let (hash, revision) = finish(&gate, &mut || {
-        let view = gate.reader().view_pinned(&pin);
+    let store = gate.store();
+    let pin = store.pin();
+    let (hash, revision) = finish(&store, &mut || {
+        let view = store.view_pinned(&pin);
         view.map(|view| task.step(&view, &mut Budget::new(SLICE)))
     })
     .await?;
@@ -141,9 +142,10 @@ async fn hash(gate: Rc<Gate>) -> Result<pb::HashResponse, Status> {
 /// The hash of the history up to a revision; 0 for the current one.
 pub(super) async fn hash_up_to(gate: &Gate, revision: i64) -> Result<KvHash, Status> {
     let mut task = HashKvTask::new(revision);
-    let pin = gate.reader().pin();
-    finish(gate, &mut || {
-        let view = gate.reader().view_pinned(&pin);
+    let store = gate.store();
+    let pin = store.pin();
+    finish(&store, &mut || {
+        let view = store.view_pinned(&pin);
         view.map(|view| task.step(&view, &mut Budget::new(SLICE)))
     })
     .await
@@ -167,7 +169,7 @@ async fn hash_kv(gate: Rc<Gate>, request: pb::HashKvRequest) -> Result<pb::HashK
 
 /// Steps a task to its end; `None` from `step` means that the pinned root was given up.
 async fn finish<T>(
-    gate: &Gate,
+    store: &StoreSide,
     step: &mut dyn FnMut() -> Option<Outcome<Step<T>>>,
 ) -> Result<T, Status> {
     loop {
@@ -180,7 +182,7 @@ async fn finish<T>(
             Some(Ok(Step::Done(done))) => return Ok(done),
             Some(Ok(Step::Refused(refusal))) => return Err(refusal.into()),
             Some(Ok(Step::Yield)) => glommio::yield_if_needed().await,
-            Some(Err(stop)) => gate.resolve(stop).await?,
+            Some(Err(stop)) => store.resolve(stop).await?,
         }
     }
 }

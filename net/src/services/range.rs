@@ -7,7 +7,7 @@ use super::{convert, encode, errors, kv};
 use crate::grpc::{
     MessageWriter, RequestContext, RequestStream, Responder, ResponseSink, Router, Status, decode,
 };
-use crate::sequencer::{Failure, Gate};
+use crate::sequencer::{Failure, Gate, StoreSide};
 use bytes::Bytes;
 use reeve_api::etcdserverpb::{self as pb, kv_methods};
 use reeve_engine::command::{RangeRequest, check};
@@ -69,7 +69,8 @@ fn try_at_once(gate: &Gate, request: &pb::RangeRequest) -> Option<Result<Bytes, 
     if gate.published.check_serving().is_err() {
         return Some(Err(errors::stopped()));
     }
-    let view = gate.reader().view();
+    let store = gate.store();
+    let view = store.view();
     let mut message = Vec::with_capacity(512);
     let mut task = RangeTask::new(convert::range(request));
     let mut large = false;
@@ -172,12 +173,11 @@ async fn run(
             return Err(Status::canceled());
         }
         let mut wanted = true;
-        let step = task.step(
-            &gate.reader().view(),
-            &mut Budget::new(SLICE),
-            &mut |pair| wanted &= sink(pair),
-        );
-        match finish_slice(gate, step).await? {
+        let store = gate.store();
+        let step = task.step(&store.view(), &mut Budget::new(SLICE), &mut |pair| {
+            wanted &= sink(pair)
+        });
+        match finish_slice(&store, step).await? {
             Some(summary) if wanted => return Ok(Some(summary)),
             _ if !wanted => return Ok(None),
             _ => {}
@@ -186,7 +186,10 @@ async fn run(
 }
 
 /// What a slice came to; `None` if the task goes on. Waits for pages, or lets others have their turn.
-async fn finish_slice<T>(gate: &Gate, step: PageOutcome<Step<T>>) -> Result<Option<T>, Status> {
+async fn finish_slice<T>(
+    store: &StoreSide,
+    step: PageOutcome<Step<T>>,
+) -> Result<Option<T>, Status> {
     match step {
         Ok(Step::Done(done)) => Ok(Some(done)),
         Ok(Step::Refused(refusal)) => Err(refusal.into()),
@@ -195,7 +198,7 @@ async fn finish_slice<T>(gate: &Gate, step: PageOutcome<Step<T>>) -> Result<Opti
             Ok(None)
         }
         Err(stop) => {
-            gate.resolve(stop).await?;
+            store.resolve(stop).await?;
             Ok(None)
         }
     }
@@ -239,17 +242,14 @@ async fn send_in_pieces(
         if writer.ready().await.is_err() {
             return;
         }
-        let step = task.step(
-            &gate.reader().view(),
-            &mut Budget::new(SLICE / 8),
-            &mut |pair| {
-                // Large values would else leave half of the room unused.
-                piece.reserve(usize::try_from(encode::pair_length(&pair)).unwrap_or(0));
-                encode::put_pair(&pair, &mut piece);
-            },
-        );
+        let store = gate.store();
+        let step = task.step(&store.view(), &mut Budget::new(SLICE / 8), &mut |pair| {
+            // Large values would else leave half of the room unused.
+            piece.reserve(usize::try_from(encode::pair_length(&pair)).unwrap_or(0));
+            encode::put_pair(&pair, &mut piece);
+        });
         // The client has been told a length: all that can be done about a failure is to break off.
-        let Ok(done) = finish_slice(gate, step).await else {
+        let Ok(done) = finish_slice(&store, step).await else {
             return;
         };
         if (piece.len() >= PIECE_BYTES || done.is_some())
@@ -324,15 +324,14 @@ impl<'a> Chunks<'a> {
         let mut held = 0;
         loop {
             let budget = u32::try_from(self.pairs).unwrap_or(SLICE).min(SLICE);
-            let step = self.task.step(
-                &self.gate.reader().view(),
-                &mut Budget::new(budget),
-                &mut |pair| {
+            let store = self.gate.store();
+            let step = self
+                .task
+                .step(&store.view(), &mut Budget::new(budget), &mut |pair| {
                     encode::put_pair(&pair, &mut response);
                     held += 1;
-                },
-            );
-            let done = finish_slice(self.gate, step).await?;
+                });
+            let done = finish_slice(&store, step).await?;
             if let Some(summary) = done {
                 encode::put_range_summary(
                     &self.gate.header(summary.revision),
@@ -373,14 +372,15 @@ async fn answer_read_only_txn(gate: &Gate, request: &pb::TxnRequest) -> Result<B
     if !command.is_serializable() {
         gate.linearizable().await.map_err(Status::from)?;
     }
-    let pin = gate.reader().pin();
+    let store = gate.store();
+    let pin = store.pin();
     let mut task = ReadTxnTask::new(&command);
     loop {
-        let step = match gate.reader().view_pinned(&pin) {
+        let step = match store.view_pinned(&pin) {
             Some(view) => task.step(&view, &mut Budget::new(SLICE)),
             None => return Err(Failure::TimedOut.into()),
         };
-        if let Some((revision, result)) = finish_slice(gate, step).await? {
+        if let Some((revision, result)) = finish_slice(&store, step).await? {
             return Ok(encode::txn(gate.header(revision), &result));
         }
     }

@@ -4,7 +4,9 @@ use super::data_directory::DataDirectory;
 use super::entrance::Entrance;
 use super::launch::{ReactorSetup, STOP_FAILED, STOP_REMOVED, Service};
 use super::publication::publish;
-use super::storage::{CLUSTER_LOG_CACHE_BYTES, LOG_CACHE_BYTES, StorageError, open_storage};
+use super::storage::{
+    CLUSTER_LOG_CACHE_BYTES, LOG_CACHE_BYTES, MappedPageFiles, StorageError, open_storage,
+};
 use crate::config::{Config, REEVE_VERSION};
 use crate::http::peer::{PeerSource, handler};
 use crate::listen::Listener;
@@ -13,8 +15,8 @@ use crate::reactor::{
     Capacity, MailboxReceiver, MailboxSender, SEQUENCER, Stop, client_reactors, mailbox,
 };
 use crate::sequencer::{
-    EventRing, Gate, Identity, Limits, Pager, Published, Sequencer, Submission, ToReactor, Wiring,
-    report_own_removal,
+    EventRing, Gate, Identity, Limits, Pager, Published, Replacements, Sequencer, StoreSide,
+    Submission, ToReactor, Wiring, report_own_removal,
 };
 use crate::services::{Cluster, ClusterOptions, Hub, LeaseIds, PeerService, run_watches, serve};
 use reeve_engine::btree::Reader;
@@ -23,7 +25,9 @@ use reeve_engine::disk::UringDisk;
 use reeve_engine::lease::minimum_ttl;
 use reeve_engine::pages::Stop as PageStop;
 use reeve_engine::wal::Identity as LogIdentity;
-use reeve_node::{CheckpointOptions, Node, NodeError, NodeOptions, Planted, Started};
+use reeve_node::{
+    CheckpointOptions, Node, NodeError, NodeOptions, Planted, SnapshotOptions, Started,
+};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
@@ -71,6 +75,7 @@ pub struct Member {
     limits: Limits,
     published: Arc<Published>,
     events: Arc<EventRing>,
+    replacements: Arc<Replacements>,
     sequencer: MailboxSender<Submission>,
     /// Taken by the reactor of the sequencer.
     submissions: Mutex<Option<MailboxReceiver<Submission>>>,
@@ -134,6 +139,7 @@ impl Member {
             limits,
             published: Arc::new(Published::new(quota)),
             events: Arc::default(),
+            replacements: Arc::default(),
             sequencer,
             submissions: Mutex::new(Some(submissions)),
             to_reactors,
@@ -277,6 +283,9 @@ impl Member {
             storage.disk,
             storage.log,
             storage.store,
+            Box::new(MappedPageFiles {
+                pages: self.pages.clone(),
+            }),
             &mut bring_in,
         );
         let started = started.map_err(|error| match error {
@@ -310,6 +319,7 @@ impl Member {
                 entries: config.snapshot_count,
                 ..CheckpointOptions::for_dirty_bytes(config.checkpoint_bytes)
             },
+            snapshots: SnapshotOptions::default(),
             planted: Planted::default(),
         }
     }
@@ -372,6 +382,7 @@ impl Member {
             published: Arc::clone(&self.published),
             events: Arc::clone(&self.events),
             pager,
+            replacements: Arc::clone(&self.replacements),
             links,
             tick,
             patience: self.limits.patience,
@@ -410,8 +421,8 @@ impl Member {
             self.limits,
             Arc::clone(&self.published),
             Arc::clone(&self.events),
-            pager,
-            reader,
+            StoreSide::new(reader, pager),
+            Arc::clone(&self.replacements),
             self.sequencer.clone(),
         ));
         let hub = Hub::new(Rc::clone(&gate), self.progress_interval());

@@ -2,8 +2,11 @@
 
 use reeve_engine::btree::{OpenedStore, Store, StoreOptions};
 use reeve_engine::disk::{Disk, DiskError, UringDisk, UringUnavailable};
-use reeve_engine::pages::{CheckpointSummary, Damage, MappedSource, OpenError, create_page_file};
+use reeve_engine::pages::{
+    CheckpointSummary, Damage, MappedSource, OpenError, PageSource, create_page_file,
+};
 use reeve_engine::wal::{Identity, Recovered, Wal, WalError, WalOptions};
+use reeve_node::{PageFiles, settle_page_files};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -114,6 +117,9 @@ pub(super) fn open_storage(
         ..WalOptions::new(identity)
     };
     let log = Wal::open(&mut disk, log_directory, options)?;
+    for notice in settle_page_files(&mut disk, &log.wal, pages)? {
+        crate::info!(notice);
+    }
     if !pages_exist {
         if log.wal.first_index() > 1 {
             return Err(StorageError::Missing {
@@ -134,6 +140,33 @@ pub(super) fn open_storage(
     Ok(Storage { disk, log, store })
 }
 
+fn sizes() -> StoreOptions {
+    StoreOptions {
+        reserve_bytes: RESERVE_BYTES,
+        cache_bytes: PAGE_CACHE_BYTES,
+    }
+}
+
+/// The page file, and those that are built beside it from snapshots.
+#[derive(Debug)]
+pub(super) struct MappedPageFiles {
+    pub(super) pages: PathBuf,
+}
+
+impl PageFiles for MappedPageFiles {
+    fn path(&self) -> &Path {
+        &self.pages
+    }
+
+    fn sizes(&self) -> StoreOptions {
+        sizes()
+    }
+
+    fn source(&self, path: &Path) -> io::Result<Box<dyn PageSource>> {
+        Ok(Box::new(MappedSource::open(path, RANGE_BYTES)?))
+    }
+}
+
 fn is_empty(directory: &Path) -> bool {
     std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
 }
@@ -149,10 +182,7 @@ fn open_pages(
             path: path.to_path_buf(),
             source,
         })?;
-    let options = StoreOptions {
-        reserve_bytes: RESERVE_BYTES,
-        cache_bytes: PAGE_CACHE_BYTES,
-    };
+    let options = sizes();
     let mut other = None;
     let usable = |summary: &CheckpointSummary| {
         if summary.identity != [identity.cluster_id, identity.member_id] {

@@ -31,6 +31,10 @@ pub(crate) struct History {
 impl History {
     /// Takes in what a member has published: nothing is left out, and it is what the others have published.
     pub(crate) fn publish(&mut self, id: MemberId, published: &Published, now: u64) -> Checked {
+        if published.is_jump {
+            // After a snapshot; what happened in between has been published by others.
+            return Ok(());
+        }
         let mut batch: BTreeMap<i64, Vec<Change>> = BTreeMap::new();
         for event in published.events.iter() {
             let pair = event.key_value();

@@ -12,7 +12,9 @@ use reeve_engine::pages::{
     CheckpointSummary, Outcome, PageSpace, SimulatedSource, Stop, create_page_file,
 };
 use reeve_engine::wal::{Identity, Wal, WalOptions};
-use reeve_node::{MemberRecord, Node, NodeError, NodeOptions, Turn};
+use reeve_node::{
+    MemberRecord, Node, NodeError, NodeOptions, SimulatedPageFiles, Turn, settle_page_files,
+};
 use reeve_raft::MemberId;
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
@@ -158,6 +160,7 @@ impl Member {
         if !self.medium.files().contains(&PathBuf::from(PAGES)) {
             create_page_file(&mut disk, Path::new(PAGES), [1, self.id]).map_err(text)?;
         }
+        settle_page_files(&mut disk, &log.wal, Path::new(PAGES)).map_err(text)?;
         let source = SimulatedSource::new(&self.medium, PAGES.into(), RANGE_BYTES).map_err(text)?;
         let sizes = StoreOptions {
             reserve_bytes: 1 << 20,
@@ -181,7 +184,14 @@ impl Member {
             stop => Err(NodeError::from_stop(stop)),
         };
         let node_options = self.node_options(options, seed, nonce);
-        let started = Node::start(node_options, disk, log, opened, &mut bring_in).map_err(text)?;
+        let page_files = Box::new(SimulatedPageFiles {
+            medium: self.medium.clone(),
+            path: PAGES.into(),
+            range_bytes: RANGE_BYTES,
+            sizes,
+        });
+        let started = Node::start(node_options, disk, log, opened, page_files, &mut bring_in);
+        let started = started.map_err(text)?;
         let mut node = started.node;
         node.keep_events(true);
         Ok(Running {
@@ -213,6 +223,7 @@ impl Member {
             seed,
             incarnation: nonce,
             checkpoints: options.checkpoints,
+            snapshots: options.snapshots,
             planted: options.planted,
         }
     }
@@ -242,6 +253,14 @@ impl Member {
 }
 
 impl Running {
+    /// Follows the node to another store.
+    pub(crate) fn follow_store(&mut self) {
+        if std::mem::take(&mut self.turn.store_replaced) {
+            self.reader = self.node.reader();
+            self.space = Arc::clone(self.reader.space());
+        }
+    }
+
     fn insist<T>(&self, mut step: impl FnMut(&Reader) -> Outcome<Step<T>>) -> Checked<T> {
         loop {
             match step(&self.reader) {

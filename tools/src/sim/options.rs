@@ -2,7 +2,7 @@
 //! combinations are not drowned (Groce et al., "Swarm Testing", ISSTA 2012).
 
 use super::random::Random;
-use reeve_node::{CheckpointOptions, Planted};
+use reeve_node::{CheckpointOptions, Planted, SnapshotOptions};
 use reeve_raft::MemberId;
 
 /// Nanoseconds.
@@ -63,6 +63,7 @@ pub struct Options {
     pub(crate) segment_bytes: u64,
     pub(crate) log_cache_bytes: usize,
     pub(crate) checkpoints: CheckpointOptions,
+    pub(crate) snapshots: SnapshotOptions,
 }
 
 impl Options {
@@ -114,16 +115,32 @@ impl Options {
                 dirty_limit: 4 << 20,
                 slice_bytes: 16 << 10,
                 sync_bytes: r.pick(&[16, 64]) << 10,
-                // Members that lag are supplied from the log alone.
                 keep_entries: 1 << 40,
                 keep_bytes: 1 << 40,
             },
+            snapshots: SnapshotOptions::default(),
         };
+        let mild = mild.short_of_log(&mut Random::new(seed ^ 0x5eed));
         if seed.is_multiple_of(2) {
             mild.stormy(r)
         } else {
             mild
         }
+    }
+
+    /// In many runs the log keeps little, so that members that lag get snapshots.
+    fn short_of_log(mut self, r: &mut Random) -> Self {
+        self.checkpoints.keep_entries = r.pick(&[0, 10, 100, 1 << 40]);
+        self.snapshots = SnapshotOptions {
+            part_bytes: r.pick(&[200, 2000, 20_000]),
+            window_bytes: r.pick(&[1000, 50_000]),
+            bytes_per_tick: r.pick(&[5_000, 1 << 20]),
+            resend_ticks: r.pick(&[1, 5]),
+            patience_ticks: r.pick(&[30, 100]),
+            pause_ticks: r.pick(&[2, 20]),
+            ..SnapshotOptions::default()
+        };
+        self
     }
 
     /// A quick cluster in which leaders fall as soon as they are elected and members die as soon as they have voted:

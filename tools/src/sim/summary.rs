@@ -25,6 +25,8 @@ pub struct Summary {
     pub compared: u64,
     /// Leases that ran out.
     pub expired: u64,
+    /// Snapshots that members have installed.
+    pub installed: u64,
     /// Revisions made.
     pub revisions: u64,
 }
@@ -43,6 +45,7 @@ impl Summary {
         self.troubles += other.troubles;
         self.compared += other.compared;
         self.expired += other.expired;
+        self.installed += other.installed;
         self.revisions += other.revisions;
     }
 

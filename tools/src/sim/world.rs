@@ -10,10 +10,21 @@ use super::options::{CALM, MICROSECOND, MILLISECOND, Options, SECOND, TICK};
 use super::random::Random;
 use super::summary::Summary;
 use super::{Checked, Finding, finding};
-use reeve_engine::pages::PageFault;
+use reeve_engine::pages::{PageFault, PageSpace};
 use reeve_node::{Parcel, Turn};
 use reeve_raft::{Body, MemberId, Message};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Pages that a member has asked for, from the store that it had then.
+pub(crate) struct Fetch {
+    id: MemberId,
+    life: u64,
+    space: Arc<PageSpace>,
+    faults: Vec<PageFault>,
+    /// They are for a snapshot for another member.
+    is_for_snapshot: bool,
+}
 
 /// What is going to happen.
 pub(crate) enum Event {
@@ -26,11 +37,7 @@ pub(crate) enum Event {
     /// A member takes a turn, because something was left to do or it no longer stands still.
     Work(MemberId),
     /// Pages that a member has asked for are brought in.
-    Pages {
-        id: MemberId,
-        life: u64,
-        faults: Vec<PageFault>,
-    },
+    Pages(Fetch),
     /// A member dies, if it is still in this life.
     Die {
         id: MemberId,
@@ -180,7 +187,7 @@ impl World {
             Event::Deliver(message) => self.deliver(*message),
             Event::Hand { from, parcel } => self.hand(from, parcel),
             Event::Work(id) => self.settle(id),
-            Event::Pages { id, life, faults } => self.bring_in(id, life, faults),
+            Event::Pages(fetch) => self.bring_in(fetch),
             Event::Die { id, life } => {
                 if self.members[&id].life == life && !self.calm {
                     self.crash(id);
@@ -279,24 +286,31 @@ impl World {
     }
 
     /// Brings in pages, and has them used before anything else can put them out again.
-    fn bring_in(&mut self, id: MemberId, life: u64, faults: Vec<PageFault>) -> Checked {
-        let now = self.now;
+    fn bring_in(&mut self, fetch: Fetch) -> Checked {
+        let (id, now) = (fetch.id, self.now);
         let Some(member) = self
             .members
             .get_mut(&id)
-            .filter(|member| member.life == life)
+            .filter(|member| member.life == fetch.life)
         else {
             return Ok(());
         };
         let paused_until = member.paused_until;
         if let Some(running) = &mut member.running {
             if paused_until > now {
-                self.schedule(paused_until - now, Event::Pages { id, life, faults });
+                self.schedule(paused_until - now, Event::Pages(fetch));
                 return Ok(());
             }
-            let brought = running.space.bring_in(&faults);
-            brought.map_err(|damage| finding!("member {id} has a damaged page: {damage}"))?;
-            running.node.pages_arrived();
+            let brought = fetch.space.bring_in(&fetch.faults);
+            let is_current = Arc::ptr_eq(&fetch.space, &running.space);
+            if is_current {
+                brought.map_err(|damage| finding!("member {id} has a damaged page: {damage}"))?;
+            }
+            match (is_current, fetch.is_for_snapshot) {
+                (false, _) => {}
+                (true, false) => running.node.pages_arrived(),
+                (true, true) => running.node.snapshot_pages_arrived(),
+            }
         }
         self.settle(id)
     }
@@ -323,6 +337,7 @@ impl World {
             self.crash(id);
             return Ok(());
         }
+        running.follow_store();
         let mut turn = std::mem::take(&mut running.turn);
         let outcome = self.take_turn(id, &mut turn);
         let running = self.members.get_mut(&id);
@@ -341,11 +356,15 @@ impl World {
         for parcel in turn.parcels.drain(..) {
             self.send_parcel(id, parcel);
         }
-        if !turn.faults.is_empty() {
-            let delay = self.random.between(50 * MICROSECOND, 3 * MILLISECOND);
-            let (life, faults) = (self.members[&id].life, std::mem::take(&mut turn.faults));
-            self.schedule(delay, Event::Pages { id, life, faults });
+        for is_for_snapshot in [false, true] {
+            self.fetch_pages(id, turn, is_for_snapshot);
         }
+        self.summary.installed += turn
+            .reports
+            .iter()
+            .filter(|line| line.starts_with("installed"))
+            .count() as u64;
+        turn.reports.clear();
         if let Some(notice) = turn.notices.pop() {
             return Err(finding!("member {id} has something to say: {notice}"));
         }
@@ -364,6 +383,29 @@ impl World {
         }
         turn.members.clear();
         Ok(())
+    }
+
+    fn fetch_pages(&mut self, id: MemberId, turn: &mut Turn, is_for_snapshot: bool) {
+        let faults = match is_for_snapshot {
+            false => std::mem::take(&mut turn.faults),
+            true => std::mem::take(&mut turn.snapshot_faults),
+        };
+        let member = &self.members[&id];
+        let (life, Some(running)) = (member.life, &member.running) else {
+            return;
+        };
+        if faults.is_empty() {
+            return;
+        }
+        let fetch = Fetch {
+            id,
+            life,
+            space: Arc::clone(&running.space),
+            faults,
+            is_for_snapshot,
+        };
+        let delay = self.random.between(50 * MICROSECOND, 3 * MILLISECOND);
+        self.schedule(delay, Event::Pages(fetch));
     }
 
     fn check_turn(&mut self, id: MemberId, turn: &mut Turn) -> Checked {

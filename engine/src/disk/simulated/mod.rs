@@ -196,6 +196,21 @@ impl SimulatedMedium {
         Some(image.read(offset, into))
     }
 
+    /// A number that stays with a file when its name changes; `None` if there is no such file.
+    #[must_use]
+    pub fn file_number(&self, path: &Path) -> Option<u64> {
+        self.state.borrow().visible.inode(path)
+    }
+
+    /// Fills `into` with visible bytes of the file of this number, whatever its name is by now; `None` if nothing is
+    /// left of it, else the count.
+    #[must_use]
+    pub fn read_numbered(&self, number: u64, offset: u64, into: &mut [u8]) -> Option<usize> {
+        let state = self.state.borrow();
+        let image = state.visible.images.get(&number)?;
+        Some(image.read(offset, into))
+    }
+
     /// Puts a file on the disk, durably, in place of any that has the name. Directories on the way to
     /// it are made.
     pub fn write_file(&self, path: &Path, bytes: &[u8]) {

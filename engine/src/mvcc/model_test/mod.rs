@@ -16,6 +16,7 @@ mod member;
 mod model;
 mod paged;
 mod random;
+mod travelled;
 
 use generate::Generator;
 use member::{Member, Place, Treatment};
@@ -84,6 +85,7 @@ impl Driver {
                 self.every_revision();
                 self.nothing_is_left_over();
                 assert_eq!(self.member.hash(), self.follower.hash());
+                self.follower.travel();
             }
         }
         self.every_revision();

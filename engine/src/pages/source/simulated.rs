@@ -14,11 +14,13 @@ use std::thread::ThreadId;
 const EVICTED: u8 = 0xE5;
 
 /// A range of memory into which pages are copied from a file of a [`SimulatedMedium`] when they are
-/// brought in. Only for the thread that made it.
+/// brought in. Like a mapping it goes on with the same file when that is renamed. Only for the thread that made it.
 pub struct SimulatedSource {
     memory: MmapRaw,
     medium: SimulatedMedium,
     path: PathBuf,
+    /// The file that had the name in the beginning.
+    file: Option<u64>,
     pages: u32,
     thread: ThreadId,
 }
@@ -52,10 +54,12 @@ impl SimulatedSource {
             .map_anon()?
             .into();
         let medium = medium.clone();
+        let file = medium.file_number(&path);
         Ok(SimulatedSource {
             memory,
             medium,
             path,
+            file,
             pages,
             thread: std::thread::current().id(),
         })
@@ -109,7 +113,11 @@ unsafe impl PageSource for SimulatedSource {
         self.assert_thread();
         // SAFETY: pages are populated only while they are not resident.
         let memory = unsafe { self.memory(first, count) };
-        let Some(read) = self.medium.read_at(&self.path, first.offset(), memory) else {
+        let read = match self.file {
+            Some(file) => self.medium.read_numbered(file, first.offset(), memory),
+            None => self.medium.read_at(&self.path, first.offset(), memory),
+        };
+        let Some(read) = read else {
             return Err(DamageKind::Unreadable("the file does not exist".into()));
         };
         if read < memory.len() {

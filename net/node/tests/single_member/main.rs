@@ -13,7 +13,10 @@ use reeve_engine::disk::{Disk, SimulatedDisk, SimulatedMedium};
 use reeve_engine::mvcc::{Applied, Budget, RangeTask, Step};
 use reeve_engine::pages::{CheckpointSummary, PageSpace, SimulatedSource, Stop, create_page_file};
 use reeve_engine::wal::{Identity, Wal, WalOptions};
-use reeve_node::{CheckpointOptions, MemberRecord, Node, NodeError, NodeOptions, Planted, Turn};
+use reeve_node::{
+    CheckpointOptions, MemberRecord, Node, NodeError, NodeOptions, Planted, SimulatedPageFiles,
+    SnapshotOptions, Turn,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,6 +47,7 @@ fn options() -> NodeOptions {
             sync_bytes: 64 << 10,
             ..CheckpointOptions::default()
         },
+        snapshots: SnapshotOptions::default(),
         planted: Planted::default(),
     }
 }
@@ -88,7 +92,13 @@ impl Member {
             Stop::NeedPages(faults) => space.bring_in(&faults).map_err(NodeError::Damage),
             stop => Err(NodeError::from_stop(stop)),
         };
-        let started = Node::start(options, disk, log, opened, &mut bring_in).unwrap();
+        let page_files = Box::new(SimulatedPageFiles {
+            medium: medium.clone(),
+            path: PAGES.into(),
+            range_bytes: 64 << 20,
+            sizes: StoreOptions::default(),
+        });
+        let started = Node::start(options, disk, log, opened, page_files, &mut bring_in).unwrap();
         let turn = Turn::default();
         Member {
             node: started.node,

@@ -83,7 +83,8 @@ fn step(
     task: &mut WatchScan<'_>,
     deliveries: &mut Deliveries,
 ) -> Result<Step<ScanSummary>, Stop> {
-    let view = hub.gate().reader().view();
+    let store = hub.gate().store();
+    let view = store.view();
     let state = State::load(&view)?;
     let mut failure = None;
     let step = task.step(&view, &mut Budget::new(SLICE), &mut |event: &Event<'_>| {

@@ -261,7 +261,8 @@ impl Hub {
     }
 
     fn current_revision(&self) -> Result<i64, Stop> {
-        let view = self.gate.reader().view();
+        let store = self.gate.store();
+        let view = store.view();
         State::load(&view).map(|state| state.revision)
     }
 
@@ -294,7 +295,8 @@ impl Hub {
     /// Hands events to the live watchers; `first_revision` is the first that they may be of.
     fn deliver(&self, state: &mut HubState, events: &Events, first_revision: i64) {
         let mut deliveries = Deliveries::default();
-        let view = self.gate.reader().view();
+        let store = self.gate.store();
+        let view = store.view();
         for event in events.iter() {
             let watchers = &state.watchers;
             let mut previous = Previous::Unread;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::reactor::{Capacity, mailbox};
-use crate::sequencer::{EventRing, Identity, Limits, Pager, Published};
+use crate::sequencer::{EventRing, Identity, Limits, Pager, Published, Replacements, StoreSide};
 use reeve_engine::btree::{Store, StoreOptions};
 use reeve_engine::disk::UringDisk;
 use reeve_engine::pages::{MappedSource, WritePlan, create_page_file, drive};
@@ -69,8 +69,8 @@ fn hub(store: &Store) -> Rc<Hub> {
         limits,
         Arc::new(Published::new(0)),
         Arc::new(EventRing::default()),
-        Pager::start(store.space(), 1).unwrap(),
-        store.reader(),
+        StoreSide::new(store.reader(), Pager::start(store.space(), 1).unwrap()),
+        Arc::new(Replacements::default()),
         mailbox(capacity).0,
     );
     Hub::new(Rc::new(gate), Duration::from_secs(1))
