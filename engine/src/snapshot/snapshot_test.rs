@@ -130,7 +130,7 @@ fn rows(view: &impl View, space: &crate::pages::PageSpace) -> Vec<Row> {
     for tree in TreeId::ALL {
         let mut resume = Vec::new();
         loop {
-            let mut look = || {
+            let look = || {
                 let mut cursor = view.cursor(tree);
                 let Some(entry) = cursor.seek(&resume)? else {
                     return Ok(None);

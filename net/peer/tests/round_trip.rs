@@ -77,17 +77,17 @@ fn snapshot() -> impl Strategy<Value = Body> {
 fn body() -> impl Strategy<Value = Body> {
     prop_oneof![
         1 => point().prop_map(|last| Body::PreVote { last }),
-        1 => (any(), any()).prop_map(|(campaign_term, granted)| Body::PreVoteResponse {
+        1 => (any::<u64>(), any::<bool>()).prop_map(|(campaign_term, granted)| Body::PreVoteResponse {
             campaign_term,
             granted
         }),
-        1 => (point(), any()).prop_map(|(last, transfer)| Body::Vote { last, transfer }),
+        1 => (point(), any::<bool>()).prop_map(|(last, transfer)| Body::Vote { last, transfer }),
         1 => any::<bool>().prop_map(|granted| Body::VoteResponse { granted }),
         4 => append(),
         1 => any::<u64>().prop_map(|index| Body::AppendResponse { index }),
-        1 => (any(), point()).prop_map(|(previous, hint)| Body::AppendRejected { previous, hint }),
+        1 => (any::<u64>(), point()).prop_map(|(previous, hint)| Body::AppendRejected { previous, hint }),
         1 => any::<u64>().prop_map(|round| Body::Heartbeat { round }),
-        1 => (any(), any(), any()).prop_map(|(round, commit, matched)| Body::HeartbeatResponse {
+        1 => (any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(round, commit, matched)| Body::HeartbeatResponse {
             round,
             commit,
             matched
@@ -96,8 +96,8 @@ fn body() -> impl Strategy<Value = Body> {
         1 => snapshot(),
         1 => Just(Body::TimeoutNow),
         1 => context().prop_map(|context| Body::ReadIndex { context }),
-        1 => (context(), any()).prop_map(|(context, index)| Body::ReadIndexResponse { context, index }),
-        2 => (any(), entry_kind(), vec(data(), 0..20))
+        1 => (context(), any::<u64>()).prop_map(|(context, index)| Body::ReadIndexResponse { context, index }),
+        2 => (any::<u64>(), entry_kind(), vec(data(), 0..20))
             .prop_map(|(id, kind, data)| Body::Propose { id, kind, data }),
         1 => any::<u64>().prop_map(|id| Body::ProposeRefused { id }),
         1 => Just(Body::NewerTerm),
@@ -105,7 +105,7 @@ fn body() -> impl Strategy<Value = Body> {
 }
 
 fn message() -> impl Strategy<Value = Message> {
-    (any(), any(), any(), body()).prop_map(|(from, to, term, body)| Message {
+    (any::<u64>(), any::<u64>(), any::<u64>(), body()).prop_map(|(from, to, term, body)| Message {
         from,
         to,
         term,
@@ -114,15 +114,20 @@ fn message() -> impl Strategy<Value = Message> {
 }
 
 fn local() -> impl Strategy<Value = Local> {
-    (any(), any(), any(), any(), "[a-z0-9.]{0,20}").prop_map(
-        |(cluster, member, process, format, release)| Local {
+    (
+        any::<u64>(),
+        any::<u64>(),
+        any::<u64>(),
+        any::<u32>(),
+        "[a-z0-9.]{0,20}",
+    )
+        .prop_map(|(cluster, member, process, format, release)| Local {
             cluster,
             member,
             process,
             format,
             release,
-        },
-    )
+        })
 }
 
 /// Reads `bytes` in pieces of these lengths, over and over.
