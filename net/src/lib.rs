@@ -6,6 +6,7 @@ pub mod http;
 pub mod http2;
 pub mod listen;
 pub mod log;
+mod peer;
 pub mod reactor;
 mod sequencer;
 mod services;

@@ -3,7 +3,7 @@
 use reeve_net::{
     config::{self, Config, ConfigError, Outcome},
     log, reactor,
-    start::{DataDirectory, Member, launch, reactor_count},
+    start::{DataDirectory, Member, bind_peers, launch, reactor_count},
 };
 use std::{collections::BTreeMap, io::Write as _, process::ExitCode, sync::Arc};
 
@@ -101,7 +101,8 @@ fn serve(config: &Config) -> Result<i32, String> {
     config.check_bootstrap(DataDirectory::is_fresh(&data, wal))?;
     let directory = DataDirectory::open(&data, wal).map_err(|error| error.to_string())?;
     let reactors = reactor_count(config);
-    let member = Member::new(config.clone(), &directory, reactors);
+    let peers = bind_peers(config).map_err(|error| error.to_string())?;
+    let member = Member::new(config.clone(), &directory, reactors, peers);
     launch(config, move |setup| Arc::clone(&member).set_up(setup))
         .map_err(|error| error.to_string())
 }

@@ -18,14 +18,15 @@ use std::{
 /// A fresh connection on its way to its reactor.
 #[derive(Debug)]
 pub struct Arrival {
-    pub(super) stream: Stream,
-    pub(super) peer: PeerAddress,
-    pub(super) slot: ConnectionSlot,
+    pub(crate) stream: Stream,
+    pub(crate) peer: PeerAddress,
+    /// Held as long as the connection lives.
+    pub(crate) slot: ConnectionSlot,
 }
 
 /// Counts the connections of one reactor.
 #[derive(Debug)]
-pub(super) struct ConnectionSlot(Arc<AtomicUsize>);
+pub(crate) struct ConnectionSlot(Arc<AtomicUsize>);
 
 impl ConnectionSlot {
     fn take(counter: &Arc<AtomicUsize>) -> Self {

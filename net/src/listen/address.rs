@@ -38,7 +38,7 @@ pub enum BindError {
     /// Another process has it.
     #[error(
         "listen {address}: address already in use. Another server (an etcd, or a second reeve) has it: stop that one, or \
-         choose another address with --listen-client-urls"
+         choose another address with --listen-client-urls or --listen-peer-urls"
     )]
     InUse {
         /// The address.

@@ -15,7 +15,7 @@ pub use server::{Server, ServerOptions};
 
 pub(crate) use connection::PlainConnection;
 pub(crate) use server::Swept;
-pub(crate) use socket::Socket;
+pub(crate) use socket::{Socket, Stream};
 
 #[cfg(test)]
 mod listen_test;

@@ -101,6 +101,14 @@ impl Socket {
         Ok(())
     }
 
+    /// What has become of a connection that was being made; `None` if it is made.
+    pub(crate) fn error(&self) -> io::Result<Option<io::Error>> {
+        match self.stream.get_ref() {
+            Stream::Tcp(stream) => stream.take_error(),
+            Stream::Unix(stream) => stream.take_error(),
+        }
+    }
+
     /// Ends one or both directions; whoever waits is woken.
     pub(crate) fn shutdown(&self, how: Shutdown) {
         // Fails only if the peer has ended it already.

@@ -3,8 +3,9 @@
 use super::event_ring::EventRing;
 use super::pager::{Pager, PagerError};
 use super::published::Published;
+use super::read_rounds::ReadRounds;
 use super::slots::{Slots, Ticket, Waiter};
-use super::{Answer, Failure, LeaseQuery, Outcome, Reply, Submission};
+use super::{Answer, Failure, LeaseQuery, Outcome, Reply, Submission, read_id, read_of_id};
 use crate::grpc::Status;
 use crate::reactor::{Full, Lane, MailboxSender};
 use reeve_api::etcdserverpb::ResponseHeader;
@@ -19,6 +20,9 @@ use std::time::{Duration, Instant};
 /// Proposals of one reactor that may wait for their answers.
 const SLOTS: usize = 1 << 16;
 
+/// Looks without a leader after which streams that ask for one are ended.
+const LEADERLESS_LOOKS: u32 = 3;
+
 /// Bytes of commands of one reactor that may be under way.
 const BYTES_UNDER_WAY: usize = 128 << 20;
 
@@ -31,6 +35,8 @@ pub(crate) struct Limits {
     pub(crate) request_bytes: usize,
     /// How long a proposal may wait: 5 s and two election timeouts.
     pub(crate) patience: Duration,
+    /// `--election-timeout`.
+    pub(crate) election: Duration,
     /// The least time to live of a lease, in seconds.
     pub(crate) minimum_lease_ttl: i64,
 }
@@ -57,6 +63,7 @@ pub(crate) struct Gate {
     reader: Reader,
     sequencer: MailboxSender<Submission>,
     slots: RefCell<Slots>,
+    reads: RefCell<ReadRounds>,
     encoder: RefCell<Encoder>,
 }
 
@@ -83,6 +90,7 @@ impl Gate {
             reader,
             sequencer,
             slots: RefCell::new(Slots::new(SLOTS, BYTES_UNDER_WAY)),
+            reads: RefCell::default(),
             encoder: RefCell::new(Encoder::new()),
         }
     }
@@ -226,34 +234,95 @@ impl Gate {
         }
     }
 
-    /// Fails the proposals that have waited too long.
+    /// Fails the requests that have waited too long, or that nobody will answer because the node has stopped.
     pub(crate) fn expire(&self, now: Instant) {
-        let expired = self.slots.borrow_mut().expire(now, self.limits.patience);
-        for waiter in expired {
-            waiter(Err(Failure::TimedOut));
+        let patience = self.limits.patience;
+        let expired = self.slots.borrow_mut().expire(now, patience);
+        for (waiter, since) in expired {
+            waiter(Err(self.why_late(since)));
+        }
+        let mut reads = self.reads.borrow_mut();
+        match self.published.check_serving() {
+            Ok(()) => reads.expire(now, patience, &Failure::TimedOut),
+            Err(failure) => reads.expire(now, Duration::ZERO, &failure),
+        }
+    }
+
+    /// Why a request that waits since then was not answered, as far as one can tell: etcd's rules, in its order.
+    fn why_late(&self, since: Instant) -> Failure {
+        let published = &self.published;
+        if published
+            .leaderless_since()
+            .is_some_and(|lost| lost <= since)
+        {
+            return Failure::Blocked;
+        }
+        let lost_about = |elected: Instant| elected.checked_sub(2 * self.limits.election);
+        let elected = published.elected_at();
+        let before = elected.and_then(lost_about);
+        if elected.is_some_and(|at| since < at) && before.is_none_or(|before| since > before) {
+            return Failure::LeaderFailed;
+        }
+        let connected = match published.leader() {
+            0 => true,
+            leader if leader == self.identity.member => {
+                published.activity.has_had_quorum_since(since)
+            }
+            leader => {
+                let active = published.activity.active_since(leader);
+                active.is_some_and(|active| active <= since)
+            }
+        };
+        match connected {
+            true => Failure::TimedOut,
+            false => Failure::ConnectionLost,
         }
     }
 
     /// Returns when a read from the published root sees every write acknowledged before this was called.
     pub(crate) async fn linearizable(&self) -> Result<(), Failure> {
         self.published.check_serving()?;
+        // A single voter answers from its published root.
         if self.published.reads_are_linearizable() {
             return Ok(());
         }
-        self.await_linearizable().await
+        let take = self.reads.borrow_mut().join(Instant::now());
+        self.ask_for_reads();
+        take.await.unwrap_or(Err(Failure::Stopped))
     }
 
-    /// A single voter answers from the last published root as soon as an entry of its own term is in it.
-    async fn await_linearizable(&self) -> Result<(), Failure> {
-        let deadline = Instant::now() + self.limits.patience;
-        while Instant::now() < deadline {
-            glommio::timer::sleep(Duration::from_millis(2)).await;
-            self.published.check_serving()?;
-            if self.published.reads_are_linearizable() {
-                return Ok(());
-            }
+    /// Sends the next question about reads, if one may leave.
+    fn ask_for_reads(&self) {
+        let begun = self.reads.borrow_mut().begin();
+        let Some(number) = begun else {
+            return;
+        };
+        let id = read_id(self.reactor, number);
+        let sent = self.sequencer.send(Lane::Client, Submission::Read { id });
+        if sent.is_err() {
+            let mut reads = self.reads.borrow_mut();
+            reads.refuse(number, &Failure::TooManyRequests);
         }
-        Err(Failure::TimedOut)
+    }
+
+    /// The sequencer has answered these questions about reads.
+    pub(crate) fn readable(&self, ids: &[u64]) {
+        for id in ids {
+            self.reads.borrow_mut().answer(read_of_id(*id).1);
+        }
+        self.ask_for_reads();
+    }
+
+    /// Returns when no leader was known at three looks in a row, an election timeout apart, as in etcd.
+    pub(crate) async fn leaderless(&self) {
+        let mut looks = 0;
+        while looks < LEADERLESS_LOOKS {
+            glommio::timer::sleep(self.limits.election).await;
+            looks = match self.published.leader() {
+                0 => looks + 1,
+                _ => 0,
+            };
+        }
     }
 
     /// Runs an operation on the store until it needs no more pages. `operation` opens its own view each time.
@@ -298,8 +367,13 @@ impl From<Failure> for Status {
             Failure::TooManyRequests => errors::too_many_requests(),
             Failure::TooLarge => errors::request_too_large(),
             Failure::NoSpace => errors::no_space(),
-            Failure::NoLeader => errors::no_leader(),
             Failure::TimedOut => errors::timed_out(),
+            Failure::LeaderFailed => errors::timed_out_leader_failed(),
+            Failure::ConnectionLost => errors::timed_out_connection_lost(),
+            Failure::Blocked => Status::new(
+                crate::grpc::Code::DeadlineExceeded,
+                "context deadline exceeded",
+            ),
             Failure::Stopped => errors::stopped(),
             Failure::Damaged(_) => errors::corrupt(),
         }

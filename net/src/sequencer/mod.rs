@@ -3,8 +3,11 @@
 mod event_ring;
 mod gate;
 mod pager;
+mod parked;
+mod peers;
 mod promise;
 mod published;
+mod read_rounds;
 mod slots;
 mod task;
 
@@ -12,7 +15,7 @@ pub(crate) use event_ring::{EventBatch, EventRing};
 pub(crate) use gate::{Gate, Identity, Limits};
 pub(crate) use pager::Pager;
 pub(crate) use published::{Progress, Published};
-pub(crate) use task::Sequencer;
+pub(crate) use task::{Sequencer, Wiring};
 
 use bytes::Bytes;
 use reeve_engine::command::{Refusal, RequestId};
@@ -28,6 +31,11 @@ pub(crate) enum Submission {
         request: RequestId,
         /// The encoded command.
         command: Bytes,
+    },
+    /// Say when a linearizable read may be served from the published root.
+    Read {
+        /// Number of the question, with its reactor: see [`read_id`].
+        id: u64,
     },
     /// Something that the lessor knows, or a keepalive.
     Lease {
@@ -54,8 +62,20 @@ pub(crate) enum LeaseQuery {
 pub(crate) enum ToReactor {
     /// Answers to what the reactor has sent.
     Answers(Vec<Answer>),
+    /// The questions with these numbers are answered: who waits for them may read now.
+    Readable(Vec<u64>),
     /// The event ring holds something new.
     News,
+}
+
+/// The name of a reactor's question about reads: unlike all others of this process.
+pub(crate) fn read_id(reactor: usize, number: u64) -> u64 {
+    (reactor as u64) << 56 | number
+}
+
+/// The reactor and the number of a question.
+pub(crate) fn read_of_id(id: u64) -> (usize, u64) {
+    ((id >> 56) as usize, id & ((1 << 56) - 1))
 }
 
 /// An answer of the sequencer.
@@ -98,12 +118,18 @@ pub(crate) enum Failure {
     /// The quota is used up, or the disk is full.
     #[error("no space is left")]
     NoSpace,
-    /// Nobody leads at the moment.
-    #[error("there is no leader")]
-    NoLeader,
     /// It took too long. It may still be applied.
     #[error("the request took too long")]
     TimedOut,
+    /// It took too long, and the leader changed meanwhile. It may still be applied.
+    #[error("the request took too long, and the leader changed meanwhile")]
+    LeaderFailed,
+    /// It took too long, and the leader, or a quorum, could not be reached all the time. It may still be applied.
+    #[error("the request took too long, and the connection to the leader was lost meanwhile")]
+    ConnectionLost,
+    /// Nobody led while it waited: it is not in any log.
+    #[error("there was no leader all the time")]
+    Blocked,
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopped,

@@ -1,12 +1,22 @@
 //! What the sequencer tells all reactors, in single numbers that are read without a lock.
 
 use super::Failure;
+use crate::peer::Activity;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// See the module. Written by the sequencer alone, after each turn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Published {
+    /// Which other members can be reached.
+    pub(crate) activity: Activity,
+    /// What times are counted from.
+    start: Instant,
+    /// Milliseconds at which the present leader became known, or was lost.
+    leader_changed_ms: AtomicU64,
+    /// Milliseconds at which the last leader became known; 0 if there was none yet.
+    elected_ms: AtomicU64,
     term: AtomicU64,
     leader: AtomicU64,
     committed: AtomicU64,
@@ -43,14 +53,35 @@ impl Published {
     pub(crate) fn new(quota_bytes: u64) -> Self {
         Published {
             quota_bytes: AtomicU64::new(quota_bytes),
-            ..Published::default()
+            activity: Activity::default(),
+            start: Instant::now(),
+            leader_changed_ms: AtomicU64::default(),
+            elected_ms: AtomicU64::default(),
+            term: AtomicU64::default(),
+            leader: AtomicU64::default(),
+            committed: AtomicU64::default(),
+            applied: AtomicU64::default(),
+            linearizable: AtomicBool::default(),
+            compaction_finished: AtomicI64::default(),
+            stopping: AtomicBool::default(),
+            file_bytes: AtomicU64::default(),
+            used_bytes: AtomicU64::default(),
+            no_space: AtomicBool::default(),
+            failed: Mutex::default(),
         }
     }
 
     /// Shows the numbers of a turn.
     pub(crate) fn show(&self, progress: &Progress) {
         self.term.store(progress.term, Ordering::Relaxed);
-        self.leader.store(progress.leader, Ordering::Relaxed);
+        if self.leader() != progress.leader {
+            let now = self.start.elapsed().as_millis() as u64;
+            self.leader_changed_ms.store(now, Ordering::Relaxed);
+            if progress.leader != 0 {
+                self.elected_ms.store(now, Ordering::Relaxed);
+            }
+            self.leader.store(progress.leader, Ordering::Release);
+        }
         self.committed.store(progress.committed, Ordering::Relaxed);
         self.applied.store(progress.applied, Ordering::Relaxed);
         self.file_bytes
@@ -71,6 +102,18 @@ impl Published {
     /// The leader's id; 0 if none is known.
     pub(crate) fn leader(&self) -> u64 {
         self.leader.load(Ordering::Relaxed)
+    }
+
+    /// Since when no leader has been known; `None` while there is one.
+    pub(crate) fn leaderless_since(&self) -> Option<Instant> {
+        let since = self.leader_changed_ms.load(Ordering::Relaxed);
+        (self.leader() == 0).then(|| self.start + Duration::from_millis(since))
+    }
+
+    /// When the last leader became known, if there was one.
+    pub(crate) fn elected_at(&self) -> Option<Instant> {
+        let elected = self.elected_ms.load(Ordering::Relaxed);
+        (elected != 0).then(|| self.start + Duration::from_millis(elected))
     }
 
     pub(crate) fn committed(&self) -> u64 {

@@ -122,18 +122,19 @@ impl Slots {
         Some(waiting.waiter)
     }
 
-    /// Frees the slots that have waited for `patience` or longer, and gives their waiters.
-    pub(crate) fn expire(&mut self, now: Instant, patience: Duration) -> Vec<Waiter> {
+    /// Frees the slots that have waited for `patience` or longer, and gives their waiters and since when they wait.
+    pub(crate) fn expire(&mut self, now: Instant, patience: Duration) -> Vec<(Waiter, Instant)> {
         let mut expired = Vec::new();
         for index in 0..self.slots.len() {
             let slot = &self.slots[index];
-            let late = |waiting: &Waiting| now.saturating_duration_since(waiting.since) >= patience;
-            if slot.waiting.as_ref().is_some_and(late) {
+            let late = |since: &Instant| now.saturating_duration_since(*since) >= patience;
+            let since = slot.waiting.as_ref().map(|waiting| waiting.since);
+            if let Some(since) = since.filter(late) {
                 let ticket = Ticket {
                     slot: index as u32,
                     generation: slot.generation,
                 };
-                expired.extend(self.take(ticket));
+                expired.extend(self.take(ticket).map(|waiter| (waiter, since)));
             }
         }
         expired

@@ -4,18 +4,20 @@
 //! due; then it takes one turn of the node and hands out what came of it, one message for each reactor.
 
 use super::pager::PagerError;
+use super::parked::Parked;
+use super::peers::Complaints;
 use super::slots::Ticket;
 use super::{
     Answer, EventBatch, EventRing, Failure, LeaseQuery, Pager, Progress, Published, Reply,
     Submission, ToReactor,
 };
+use crate::peer::Links;
 use crate::reactor::{Lane, MailboxReceiver, MailboxSender};
 use glommio::io::PollableFd;
 use reeve_engine::disk::UringDisk;
 use reeve_engine::lease::Renewal;
 use reeve_engine::pages::Damage;
 use reeve_node::{Node, NodeError, Turn};
-use reeve_raft::ProposeError;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::os::fd::{AsFd, OwnedFd};
@@ -33,16 +35,43 @@ const KEEPALIVE_PATIENCE_MS: u64 = 10_000;
 
 type PageWait = Pin<Box<dyn Future<Output = Result<(), PagerError>>>>;
 
+/// What the sequencer is connected to.
+pub(crate) struct Wiring {
+    /// What the reactors send.
+    pub(crate) submissions: MailboxReceiver<Submission>,
+    /// The mailboxes of the reactors.
+    pub(crate) reactors: Vec<MailboxSender<ToReactor>>,
+    /// What all reactors look at.
+    pub(crate) published: Arc<Published>,
+    /// The recent events.
+    pub(crate) events: Arc<EventRing>,
+    /// Brings pages in.
+    pub(crate) pager: Pager,
+    /// The way to other members.
+    pub(crate) links: Rc<Links>,
+    /// A heartbeat interval.
+    pub(crate) tick: Duration,
+    /// No client waits longer for an answer.
+    pub(crate) patience: Duration,
+}
+
 /// See the module.
 pub(crate) struct Sequencer {
-    node: Node<UringDisk>,
-    turn: Turn,
+    pub(super) node: Node<UringDisk>,
+    pub(super) turn: Turn,
     submissions: MailboxReceiver<Submission>,
+    /// The submissions of this turn.
+    taken: Vec<Submission>,
     reactors: Vec<MailboxSender<ToReactor>>,
     /// Answers that wait for their reactor's mailbox.
     outgoing: Vec<Vec<Answer>>,
+    /// Questions about reads that are answered, for each reactor.
+    pub(super) readable: Vec<Vec<u64>>,
     published: Arc<Published>,
     events: Arc<EventRing>,
+    pub(super) links: Rc<Links>,
+    pub(super) parked: Parked,
+    pub(super) complaints: Complaints,
     pager: Pager,
     page_wait: Option<PageWait>,
     asks_again_for_pages: bool,
@@ -60,16 +89,18 @@ pub(crate) struct Sequencer {
 }
 
 impl Sequencer {
-    /// A sequencer around a started node, on the reactor of this thread. A tick is a heartbeat interval.
-    pub(crate) fn new(
-        node: Node<UringDisk>,
-        submissions: MailboxReceiver<Submission>,
-        reactors: Vec<MailboxSender<ToReactor>>,
-        published: Arc<Published>,
-        events: Arc<EventRing>,
-        pager: Pager,
-        tick: Duration,
-    ) -> std::io::Result<Self> {
+    /// A sequencer around a started node, on the reactor of this thread.
+    pub(crate) fn new(node: Node<UringDisk>, wiring: Wiring) -> std::io::Result<Self> {
+        let Wiring {
+            submissions,
+            reactors,
+            published,
+            events,
+            pager,
+            links,
+            tick,
+            patience,
+        } = wiring;
         let ring = PollableFd::new(node.disk().as_fd().try_clone_to_owned()?)?;
         let alarm = Rc::new(Alarm::default());
         glommio::spawn_local(watch_ring(ring, Rc::clone(&alarm))).detach();
@@ -79,10 +110,15 @@ impl Sequencer {
             node,
             turn: Turn::default(),
             submissions,
+            taken: Vec::new(),
             outgoing: reactors.iter().map(|_| Vec::new()).collect(),
+            readable: reactors.iter().map(|_| Vec::new()).collect(),
             reactors,
             published,
             events,
+            links,
+            parked: Parked::new(patience),
+            complaints: Complaints::default(),
             pager,
             page_wait: None,
             asks_again_for_pages: false,
@@ -102,13 +138,15 @@ impl Sequencer {
     /// [`NodeError`]: the node cannot go on; nothing more is answered.
     pub(crate) async fn run(mut self, stop: impl Fn() -> bool) -> Result<(), NodeError> {
         loop {
+            let more = self.take_arrived();
             self.take_in();
             self.turn()?;
+            self.send();
             self.hand_out();
             if stop() {
                 return self.finish();
             }
-            if self.turn.work_left {
+            if self.turn.work_left || more {
                 glommio::executor().yield_task_queue_now().await;
             } else {
                 poll_fn(|context| self.poll_work(context)).await;
@@ -124,34 +162,40 @@ impl Sequencer {
 
     /// Takes what the reactors have sent.
     fn take_in(&mut self) {
-        let now_ms = self.now_ms();
-        let Sequencer {
-            submissions,
-            node,
-            outgoing,
-            expired_keepalives,
-            ..
-        } = self;
-        let mut answer = |sequence: u64, reply| {
-            if let Some(answers) = outgoing.get_mut(Ticket::reactor(sequence)) {
-                answers.push(Answer { sequence, reply });
-            }
-        };
-        submissions.drain(SUBMISSIONS_PER_TURN, |_, submission| match submission {
-            Submission::Propose { request, command } => {
-                if let Err(error) = node.propose(command) {
-                    answer(request.sequence, Err(refused(&error)));
+        let (now, now_ms) = (Instant::now(), self.now_ms());
+        let mut taken = std::mem::take(&mut self.taken);
+        self.submissions
+            .drain(SUBMISSIONS_PER_TURN, |_, submission| taken.push(submission));
+        for submission in taken.drain(..) {
+            match submission {
+                Submission::Propose { request, command } => {
+                    if let Err(failure) = self.propose(request, command, now) {
+                        self.answer(request.sequence, Err(failure));
+                    }
+                }
+                Submission::Read { id } => {
+                    // Each reactor asks only a few questions at a time, and each until it is answered.
+                    let _ = self.node.read(id);
+                }
+                Submission::Lease { sequence, query } => {
+                    match (ask_lessor(&mut self.node, query, now_ms), query) {
+                        (Some(reply), _) => self.answer(sequence, Ok(reply)),
+                        (None, LeaseQuery::KeepAlive(id)) => {
+                            self.expired_keepalives.push((id, sequence, now_ms));
+                        }
+                        (None, _) => unreachable!("only keepalives wait"),
+                    }
                 }
             }
-            Submission::Lease { sequence, query } => match (ask_lessor(node, query, now_ms), query)
-            {
-                (Some(reply), _) => answer(sequence, Ok(reply)),
-                (None, LeaseQuery::KeepAlive(id)) => {
-                    expired_keepalives.push((id, sequence, now_ms));
-                }
-                (None, _) => unreachable!("only keepalives wait"),
-            },
-        });
+        }
+        self.taken = taken;
+    }
+
+    /// Answers with the end of this turn.
+    pub(super) fn answer(&mut self, sequence: u64, reply: Result<Reply, Failure>) {
+        if let Some(answers) = self.outgoing.get_mut(Ticket::reactor(sequence)) {
+            answers.push(Answer { sequence, reply });
+        }
     }
 
     fn turn(&mut self) -> Result<(), NodeError> {
@@ -166,6 +210,8 @@ impl Sequencer {
             }
             // Ticks that were missed while the process stood still are not made up for.
             self.next_tick = now + self.tick;
+            self.parked.expire(now);
+            self.propose_parked();
         }
         self.keeps_events = self.events.is_watched();
         self.node.keep_events(self.keeps_events);
@@ -178,6 +224,14 @@ impl Sequencer {
         }
         for notice in self.turn.notices.drain(..) {
             crate::info!(notice);
+        }
+        for request in self.turn.refused.drain(..) {
+            self.parked.refused(request);
+        }
+        if let Some(leadership) = self.turn.leadership.take() {
+            self.tell_leadership(&leadership);
+            self.propose_parked();
+            self.turn.work_left = true;
         }
         Ok(())
     }
@@ -202,8 +256,10 @@ impl Sequencer {
                 news = true;
             }
         }
+        self.hand_out_reads();
         for answered in self.turn.answers.drain(..) {
             let sequence = answered.request.sequence;
+            self.parked.answered(sequence);
             if let Some(answers) = self.outgoing.get_mut(Ticket::reactor(sequence)) {
                 let reply = answered
                     .outcome
@@ -232,6 +288,16 @@ impl Sequencer {
             }
             alive
         });
+        for (mailbox, readable) in self.reactors.iter().zip(&mut self.readable) {
+            if !readable.is_empty() {
+                let batch = ToReactor::Readable(std::mem::take(readable));
+                if let Err(crate::reactor::Full(ToReactor::Readable(batch))) =
+                    mailbox.send(Lane::System, batch)
+                {
+                    *readable = batch;
+                }
+            }
+        }
         for (mailbox, answers) in self.reactors.iter().zip(&mut self.outgoing) {
             if !answers.is_empty() {
                 let batch = ToReactor::Answers(std::mem::take(answers));
@@ -267,6 +333,7 @@ impl Sequencer {
     /// Ready when another turn is worth taking.
     fn poll_work(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut ready = self.submissions.poll_ready(context).is_ready();
+        ready |= self.links.poll_arrived(context);
         ready |= self.alarm.poll(context);
         if let Some(wait) = &mut self.page_wait
             && let Poll::Ready(outcome) = wait.as_mut().poll(context)
@@ -365,13 +432,6 @@ async fn watch_clock(tick: Duration, alarm: Rc<Alarm>) {
     loop {
         glommio::timer::sleep(tick).await;
         alarm.raise();
-    }
-}
-
-fn refused(error: &ProposeError) -> Failure {
-    match error {
-        ProposeError::NotLeader { .. } | ProposeError::Transferring { .. } => Failure::NoLeader,
-        _ => Failure::TooManyRequests,
     }
 }
 

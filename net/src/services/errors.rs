@@ -51,6 +51,10 @@ failures! {
     too_many_requests = ResourceExhausted, "too many requests";
     /// No leader is known.
     no_leader = Unavailable, "no leader";
+    /// The request was not committed in time, and the leader changed meanwhile.
+    timed_out_leader_failed = Unavailable, "request timed out, possibly due to previous leader failure";
+    /// The request was not committed in time, and the leader could not be reached meanwhile.
+    timed_out_connection_lost = Unavailable, "request timed out, possibly due to connection lost";
     /// The server is stopping.
     stopped = Unavailable, "server stopped";
     /// The request was not committed in time.

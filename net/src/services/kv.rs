@@ -46,6 +46,22 @@ pub(crate) fn check_leader(gate: &Gate, context: &RequestContext) -> Result<(), 
     }
 }
 
+/// Serves a stream; one that asks for a leader ends when there has been none for some time.
+pub(crate) async fn with_leader(
+    gate: &Gate,
+    context: &RequestContext,
+    stream: impl Future<Output = Result<(), Status>>,
+) -> Result<(), Status> {
+    if context.metadata().get("hasleader") != Some("true") {
+        return stream.await;
+    }
+    let leaderless = async {
+        gate.leaderless().await;
+        Err(errors::no_leader())
+    };
+    futures_lite::future::or(stream, leaderless).await
+}
+
 /// Decodes a message for a call that is answered through a [`Responder`].
 fn decode<M: Message + Default>(
     gate: &Gate,

@@ -1,6 +1,6 @@
 //! The Lease service.
 
-use super::kv::{check_leader, unexpected};
+use super::kv::{check_leader, unexpected, with_leader};
 use super::{encode, errors};
 use crate::grpc::{RequestContext, RequestStream, ResponseSink, Router, Status, decode};
 use crate::reactor::Lane;
@@ -31,7 +31,13 @@ pub(crate) fn register(router: &mut Router, gate: &Rc<Gate>, ids: LeaseIds) {
     let gate_keep = Rc::clone(gate);
     router.streaming(
         lease_methods::LEASE_KEEP_ALIVE,
-        move |context, requests, sink| keep_alive(Rc::clone(&gate_keep), context, requests, sink),
+        move |context, requests, sink| {
+            let gate = Rc::clone(&gate_keep);
+            async move {
+                let (asking, asks) = (Rc::clone(&gate), context.clone());
+                with_leader(&asking, &asks, keep_alive(gate, context, requests, sink)).await
+            }
+        },
     );
     let gate_left = Rc::clone(gate);
     router.unary_message(

@@ -253,8 +253,12 @@ fn signal_name(signal: i32) -> &'static str {
 
 /// Binds every client URL. A list with one port twice, as `localhost` and as its address, is bound once.
 fn bind(config: &Config) -> Result<Vec<Listener>, crate::listen::BindError> {
+    bind_urls(&config.listen_client_urls, config.socket_reuse_port)
+}
+
+fn bind_urls(urls: &[Url], reuse_port: bool) -> Result<Vec<Listener>, crate::listen::BindError> {
     let mut addresses: Vec<ListenAddress> = Vec::new();
-    for address in config.listen_client_urls.iter().filter_map(listen_address) {
+    for address in urls.iter().filter_map(listen_address) {
         if !addresses.contains(&address) {
             addresses.push(address);
         }
@@ -262,11 +266,19 @@ fn bind(config: &Config) -> Result<Vec<Listener>, crate::listen::BindError> {
     addresses
         .iter()
         .map(|address| {
-            bind_patiently(address, config.socket_reuse_port, || {
+            bind_patiently(address, reuse_port, || {
                 std::thread::sleep(BIND_PAUSE);
             })
         })
         .collect()
+}
+
+/// Binds every peer URL.
+///
+/// # Errors
+/// An address cannot be bound.
+pub fn bind_peers(config: &Config) -> Result<Vec<Listener>, crate::listen::BindError> {
+    bind_urls(&config.listen_peer_urls, config.socket_reuse_port)
 }
 
 /// How often, and how long apart, an address in use is tried: for a second in all.

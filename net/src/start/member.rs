@@ -1,12 +1,15 @@
 //! From a configuration to a member that serves: recovery, the node, and what each reactor needs of it.
 
+use super::cluster::{Founder, founders};
 use super::data_directory::DataDirectory;
 use super::launch::{ReactorSetup, STOP_FAILED, Service};
-use super::storage::{LOG_CACHE_BYTES, StorageError, open_storage};
-use crate::config::Config;
+use super::storage::{CLUSTER_LOG_CACHE_BYTES, LOG_CACHE_BYTES, StorageError, open_storage};
+use crate::config::{Config, REEVE_VERSION};
+use crate::listen::Listener;
+use crate::peer::{LinkOptions, Links, PeerPort, not_found};
 use crate::reactor::{Capacity, MailboxReceiver, MailboxSender, SEQUENCER, Stop, mailbox};
 use crate::sequencer::{
-    EventRing, Gate, Identity, Limits, Pager, Published, Sequencer, Submission, ToReactor,
+    EventRing, Gate, Identity, Limits, Pager, Published, Sequencer, Submission, ToReactor, Wiring,
 };
 use crate::services::{Hub, LeaseIds, run_watches, serve};
 use reeve_api::etcdserverpb::Member as MemberMessage;
@@ -39,6 +42,15 @@ const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 /// Threads that bring pages in from the disk.
 const PAGE_HELPERS: usize = 2;
 
+/// Bytes of a frame between members besides the largest request: what is grouped with it, and what describes it.
+const LINK_FRAME_BYTES: usize = 4 << 20;
+
+/// The version of what this build writes to logs and pages.
+const STORED_FORMAT: u32 = 1;
+
+/// How often a member that starts looks whether it shall stop.
+const STOP_INTERVAL: Duration = Duration::from_millis(20);
+
 /// How often abandoned proposals are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -48,6 +60,10 @@ pub struct Member {
     pages: PathBuf,
     write_ahead_log: PathBuf,
     identity: Identity,
+    /// The members of the cluster at its beginning, this one among them.
+    founders: Vec<Founder>,
+    /// Taken by the reactor of the sequencer.
+    peer_listeners: Mutex<Vec<Listener>>,
     limits: Limits,
     published: Arc<Published>,
     events: Arc<EventRing>,
@@ -69,17 +85,20 @@ struct Shared {
 }
 
 impl Member {
-    /// A member that is to run on `reactors` reactors.
+    /// A member that is to run on `reactors` reactors and listens for others on `peer_listeners`.
     #[must_use]
-    pub fn new(config: Config, directory: &DataDirectory, reactors: usize) -> Arc<Self> {
-        let urls: Vec<String> = config
-            .initial_advertise_peer_urls
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        let member = identity::bootstrap_member_id(&urls, &config.initial_cluster_token);
+    pub fn new(
+        config: Config,
+        directory: &DataDirectory,
+        reactors: usize,
+        peer_listeners: Vec<Listener>,
+    ) -> Arc<Self> {
+        let founders = founders(&config);
+        let ids: Vec<u64> = founders.iter().map(|founder| founder.id).collect();
+        let own = founders.iter().find(|founder| founder.is_this);
+        let member = own.map_or(0, |founder| founder.id);
         let identity = Identity {
-            cluster: identity::cluster_id(&[member]),
+            cluster: identity::cluster_id(&ids),
             member,
             request_nonce: member ^ random(),
         };
@@ -87,6 +106,7 @@ impl Member {
             txn_operations: usize::try_from(config.max_txn_ops).unwrap_or(usize::MAX),
             request_bytes: usize::try_from(config.max_request_bytes).unwrap_or(usize::MAX),
             patience: Duration::from_secs(5) + Duration::from_millis(2 * config.election_timeout),
+            election: Duration::from_millis(config.election_timeout),
             minimum_lease_ttl: minimum_ttl(config.heartbeat_interval, config.election_timeout),
         };
         let quota = match config.quota_backend_bytes {
@@ -100,6 +120,8 @@ impl Member {
             pages: directory.pages(),
             write_ahead_log: directory.write_ahead_log().to_path_buf(),
             identity,
+            founders,
+            peer_listeners: Mutex::new(peer_listeners),
             limits,
             published: Arc::new(Published::new(quota)),
             events: Arc::default(),
@@ -141,18 +163,34 @@ impl Member {
         }
         let (reader, pager) = self.take_shared(setup.index).await?;
         let running = match sequencing {
-            Some(node) => Some(self.run_sequencer(node, pager.clone(), setup.stop)?),
+            Some(node) => Some(self.run_sequencer(node, pager.clone(), setup.stop.clone())?),
             None => None,
         };
-        let service = self.serve(setup.index, reader, pager, running)?;
-        // Not before a read sees all that was acknowledged earlier.
-        while !self.published.reads_are_linearizable() {
-            if let Some(failure) = self.published.failure() {
-                return Err(failure);
+        let (service, gate) = self.serve(setup.index, reader, pager, running)?;
+        let ready = self.until_serving(&gate);
+        let stopped = async {
+            while setup.stop.reason().is_none() {
+                glommio::timer::sleep(STOP_INTERVAL).await;
             }
-            glommio::timer::sleep(Duration::from_millis(1)).await;
-        }
+            Ok(())
+        };
+        futures_lite::future::or(ready, stopped).await?;
         Ok(service)
+    }
+
+    /// Returns when a read sees all that was acknowledged earlier: this member has joined, and somebody leads.
+    async fn until_serving(&self, gate: &Gate) -> Result<(), String> {
+        loop {
+            match gate.linearizable().await {
+                Ok(()) => return Ok(()),
+                Err(_) => {
+                    if let Some(failure) = self.published.failure() {
+                        return Err(failure);
+                    }
+                    glommio::timer::sleep(STOP_INTERVAL).await;
+                }
+            }
+        }
     }
 
     fn lock_started(&self) -> std::sync::MutexGuard<'_, Option<Result<Shared, String>>> {
@@ -181,7 +219,8 @@ impl Member {
             cluster_id: self.identity.cluster,
             member_id: self.identity.member,
         };
-        let storage = open_storage(&self.pages, &self.write_ahead_log, identity);
+        let cache_bytes = self.log_cache_bytes();
+        let storage = open_storage(&self.pages, &self.write_ahead_log, identity, cache_bytes);
         let storage = storage.map_err(|error| text(&error))?;
         for notice in &storage.log.notices {
             crate::warn!(notice.to_string());
@@ -228,13 +267,13 @@ impl Member {
         let ticks = config.election_timeout / config.heartbeat_interval.max(1);
         NodeOptions {
             member_id: self.identity.member,
-            voters: vec![self.identity.member],
+            voters: self.founders.iter().map(|founder| founder.id).collect(),
             election_ticks: u32::try_from(ticks).unwrap_or(u32::MAX).max(2),
             election_ms: config.election_timeout,
             pre_vote: config.pre_vote,
             minimum_lease_ttl: self.limits.minimum_lease_ttl,
             lease_retry_ms: self.limits.patience.as_millis() as u64,
-            log_cache_bytes: LOG_CACHE_BYTES,
+            log_cache_bytes: self.log_cache_bytes(),
             request_nonce: self.identity.request_nonce,
             seed: random(),
             incarnation: random(),
@@ -246,13 +285,51 @@ impl Member {
         }
     }
 
+    /// A member with peers keeps more of its log in memory, for those that lag a little.
+    fn log_cache_bytes(&self) -> usize {
+        match self.founders.len() {
+            1 => LOG_CACHE_BYTES,
+            _ => CLUSTER_LOG_CACHE_BYTES,
+        }
+    }
+
+    /// Links to the other members, and the peer port. Both run on this reactor.
+    fn start_links(&self) -> Result<(Rc<Links>, PeerPort), String> {
+        let local = reeve_peer::Local {
+            cluster: self.identity.cluster,
+            member: self.identity.member,
+            process: random(),
+            format: STORED_FORMAT,
+            release: REEVE_VERSION.to_owned(),
+        };
+        let options = LinkOptions {
+            frame_bytes: LINK_FRAME_BYTES.saturating_add(self.limits.request_bytes),
+            seed: random(),
+        };
+        let links = Links::new(local, options, self.published.activity.clone());
+        links.set_peers(self.founders.iter().map(Founder::address).collect());
+        let listeners = self.peer_listeners.lock();
+        let listeners = std::mem::take(&mut *listeners.unwrap_or_else(PoisonError::into_inner));
+        let port = PeerPort::start(listeners, &links, not_found());
+        let port = port.map_err(|error| format!("cannot listen for peers: {error}"))?;
+        Ok((links, port))
+    }
+
     /// Starts the sequencer as a task; the future ends when it has sealed the log.
     fn run_sequencer(
         self: &Arc<Self>,
-        node: Node<UringDisk>,
+        mut node: Node<UringDisk>,
         pager: Pager,
         stop: Stop,
     ) -> Result<glommio::task::JoinHandle<()>, String> {
+        if self.config.initial_election_tick_advance && self.founders.len() > 1 {
+            // The first election comes early: nobody leads when a cluster starts, and where somebody does, the others
+            // keep to their leader when they are asked.
+            for _ in 1..self.node_options().election_ticks {
+                node.tick();
+            }
+        }
+        let (links, port) = self.start_links()?;
         let submissions = self
             .submissions
             .lock()
@@ -260,15 +337,17 @@ impl Member {
             .take();
         let submissions = submissions.ok_or("the sequencer runs already")?;
         let tick = Duration::from_millis(self.config.heartbeat_interval);
-        let sequencer = Sequencer::new(
-            node,
+        let wiring = Wiring {
             submissions,
-            self.to_reactors.clone(),
-            Arc::clone(&self.published),
-            Arc::clone(&self.events),
+            reactors: self.to_reactors.clone(),
+            published: Arc::clone(&self.published),
+            events: Arc::clone(&self.events),
             pager,
+            links,
             tick,
-        );
+            patience: self.limits.patience,
+        };
+        let sequencer = Sequencer::new(node, wiring);
         let sequencer =
             sequencer.map_err(|error| format!("cannot watch the disk's ring: {error}"))?;
         let member = Arc::clone(self);
@@ -279,6 +358,7 @@ impl Member {
                 member.published.fail(error.to_string());
                 stop.raise(STOP_FAILED);
             }
+            drop(port);
         };
         Ok(glommio::spawn_local(task).detach())
     }
@@ -289,7 +369,7 @@ impl Member {
         reader: Reader,
         pager: Pager,
         sequencer: Option<glommio::task::JoinHandle<()>>,
-    ) -> Result<Service, String> {
+    ) -> Result<(Service, Rc<Gate>), String> {
         let gate = Rc::new(Gate::new(
             index,
             self.identity,
@@ -308,7 +388,8 @@ impl Member {
         glommio::spawn_local(receive(Rc::clone(&gate), receiver, Rc::clone(&hub))).detach();
         glommio::spawn_local(expire(Rc::clone(&gate))).detach();
         glommio::spawn_local(run_watches(Rc::clone(&hub))).detach();
-        let (router, endpoints) = serve(&gate, &hub, vec![self.message()], LeaseIds::new(random()));
+        let members = self.founders.iter().map(|founder| self.message(founder));
+        let (router, endpoints) = serve(&gate, &hub, members.collect(), LeaseIds::new(random()));
         let member = Arc::clone(self);
         let finish = async move {
             member.serving.fetch_sub(1, Ordering::AcqRel);
@@ -316,12 +397,13 @@ impl Member {
                 sequencer.await;
             }
         };
-        Ok(Service {
+        let service = Service {
             router,
             endpoints,
             ready: true,
             finish: Box::pin(finish),
-        })
+        };
+        Ok((service, gate))
     }
 
     fn progress_interval(&self) -> Duration {
@@ -333,14 +415,18 @@ impl Member {
         }
     }
 
-    /// This member as the Cluster service shows it.
-    fn message(&self) -> MemberMessage {
+    /// A member as the Cluster service shows it. Where clients reach others is not known here.
+    fn message(&self, founder: &Founder) -> MemberMessage {
         let text = |urls: &[crate::config::Url]| urls.iter().map(ToString::to_string).collect();
+        let client_urls = match founder.is_this {
+            true => text(&self.config.advertise_client_urls),
+            false => Vec::new(),
+        };
         MemberMessage {
-            id: self.identity.member,
-            name: self.config.name.clone(),
-            peer_ur_ls: text(&self.config.initial_advertise_peer_urls),
-            client_ur_ls: text(&self.config.advertise_client_urls),
+            id: founder.id,
+            name: founder.name.clone(),
+            peer_ur_ls: text(&founder.peer_urls),
+            client_ur_ls: client_urls,
             is_learner: false,
         }
     }
@@ -359,6 +445,7 @@ async fn receive(gate: Rc<Gate>, mut receiver: MailboxReceiver<ToReactor>, hub: 
             ToReactor::Answers(answers) => {
                 answers.into_iter().for_each(|answer| gate.deliver(answer))
             }
+            ToReactor::Readable(ids) => gate.readable(&ids),
             ToReactor::News => hub.news().tell(),
         });
         glommio::yield_if_needed().await;

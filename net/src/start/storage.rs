@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 /// Bytes of log entries that a member alone keeps in memory after they are applied.
 pub(super) const LOG_CACHE_BYTES: usize = 4 << 20;
 
+/// The same for a member with peers, some of which may lag a little.
+pub(super) const CLUSTER_LOG_CACHE_BYTES: usize = 32 << 20;
+
 /// Bytes of clean pages that stay mapped and checked, about. What falls out is still in the page cache of the system.
 const PAGE_CACHE_BYTES: u64 = 192 << 20;
 
@@ -96,6 +99,7 @@ pub(super) fn open_storage(
     pages: &Path,
     log_directory: &Path,
     identity: Identity,
+    log_cache_bytes: usize,
 ) -> Result<Storage, StorageError> {
     let pages_exist = pages.exists();
     if pages_exist && is_empty(log_directory) {
@@ -106,7 +110,7 @@ pub(super) fn open_storage(
     }
     let mut disk = UringDisk::new()?;
     let options = WalOptions {
-        cache_bytes: LOG_CACHE_BYTES,
+        cache_bytes: log_cache_bytes,
         ..WalOptions::new(identity)
     };
     let log = Wal::open(&mut disk, log_directory, options)?;

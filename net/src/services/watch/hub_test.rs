@@ -56,6 +56,7 @@ fn hub(store: &Store) -> Rc<Hub> {
         txn_operations: 128,
         request_bytes: 1 << 20,
         patience: Duration::from_secs(7),
+        election: Duration::from_secs(1),
         minimum_lease_ttl: 2,
     };
     let capacity = Capacity {

@@ -9,7 +9,7 @@ mod response;
 
 pub(crate) use hub::Hub;
 
-use super::kv::check_leader;
+use super::kv::{check_leader, with_leader};
 use crate::grpc::{RequestContext, RequestStream, ResponseSink, Router, Status, decode};
 use bytes::Bytes;
 use hub::{Creation, WatchOptions};
@@ -29,7 +29,11 @@ const TICK: Duration = Duration::from_millis(50);
 pub(crate) fn register(router: &mut Router, hub: &Rc<Hub>) {
     let hub = Rc::clone(hub);
     router.streaming(watch_methods::WATCH, move |context, requests, sink| {
-        serve(Rc::clone(&hub), context, requests, sink)
+        let hub = Rc::clone(&hub);
+        async move {
+            let (watching, asks) = (Rc::clone(&hub), context.clone());
+            with_leader(watching.gate(), &asks, serve(hub, context, requests, sink)).await
+        }
     });
 }
 

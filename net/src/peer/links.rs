@@ -1,0 +1,286 @@
+//! All links of this member: who the peers are, what goes to them, and what has come.
+
+use super::activity::Activity;
+use super::inbox::{Arrived, Inbox};
+use super::incoming::Inbound;
+use super::outgoing::Outgoing;
+use crate::config::Url;
+use reeve_node::Parcel;
+use reeve_peer::{Encoder, Lane, Local, Welcome, refused_proposal};
+use reeve_raft::{MemberId, Message};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::rc::Rc;
+use std::task::Context;
+use std::time::Duration;
+
+/// How often peers are asked for a sign of life.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Where a peer is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PeerAddress {
+    /// The member.
+    pub(crate) member: MemberId,
+    /// Its peer URLs, tried in turn.
+    pub(crate) urls: Vec<Url>,
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let urls: Vec<String> = self.urls.iter().map(Url::to_string).collect();
+        to.write_str(&urls.join(","))
+    }
+}
+
+/// What all links have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct LinkOptions {
+    /// Bytes of the largest frame that is taken: the largest request, and what may be grouped with it.
+    pub(crate) frame_bytes: usize,
+    /// Seed of the variation of pauses.
+    pub(crate) seed: u64,
+}
+
+struct Peer {
+    lanes: [Rc<Outgoing>; 2],
+    /// Dropping them ends the lanes.
+    _tasks: Vec<glommio::Task<()>>,
+}
+
+impl Peer {
+    fn lane(&self, lane: Lane) -> &Outgoing {
+        &self.lanes[usize::from(lane.to_byte())]
+    }
+}
+
+/// See the module.
+pub(crate) struct Links {
+    pub(super) local: Local,
+    pub(super) options: LinkOptions,
+    pub(super) inbox: Inbox,
+    pub(super) inbound: RefCell<BTreeMap<MemberId, Vec<Rc<Inbound>>>>,
+    peers: RefCell<BTreeMap<MemberId, Peer>>,
+    removed: RefCell<BTreeSet<MemberId>>,
+    activity: Activity,
+    encoder: RefCell<Encoder>,
+}
+
+impl Links {
+    /// Links of the member `local`, without peers yet.
+    pub(crate) fn new(local: Local, options: LinkOptions, activity: Activity) -> Rc<Self> {
+        let links = Rc::new(Links {
+            local,
+            options,
+            inbox: Inbox::default(),
+            inbound: RefCell::default(),
+            peers: RefCell::default(),
+            removed: RefCell::default(),
+            activity,
+            encoder: RefCell::default(),
+        });
+        let weak = Rc::downgrade(&links);
+        glommio::spawn_local(async move {
+            loop {
+                glommio::timer::sleep(PING_INTERVAL).await;
+                match weak.upgrade() {
+                    Some(links) => links.check(),
+                    None => return,
+                }
+            }
+        })
+        .detach();
+        links
+    }
+
+    /// From now on these are the other members. Links to new ones begin, those to others end.
+    pub(crate) fn set_peers(self: &Rc<Self>, addresses: Vec<PeerAddress>) {
+        let mut peers = self.peers.borrow_mut();
+        let own = self.local.member;
+        let others = || {
+            addresses
+                .iter()
+                .map(|address| address.member)
+                .filter(|id| *id != own)
+        };
+        let wanted: BTreeSet<MemberId> = others().collect();
+        self.activity.set_peers(&wanted);
+        let gone: Vec<MemberId> = peers
+            .keys()
+            .filter(|id| !wanted.contains(id))
+            .copied()
+            .collect();
+        for id in gone {
+            peers.remove(&id);
+            self.close_inbound(id);
+            crate::info!("stopped remote peer", "remote-peer-id" => format!("{id:x}"));
+        }
+        for address in addresses {
+            let id = address.member;
+            if id == own {
+                continue;
+            }
+            match peers.get(&id) {
+                Some(peer) => peer
+                    .lanes
+                    .iter()
+                    .for_each(|lane| lane.set_address(address.clone())),
+                None => {
+                    crate::info!("starting remote peer", "remote-peer-id" => format!("{id:x}"));
+                    peers.insert(id, self.start_peer(&address));
+                }
+            }
+        }
+    }
+
+    fn start_peer(self: &Rc<Self>, address: &PeerAddress) -> Peer {
+        let lanes = Lane::ALL.map(|lane| Outgoing::new(lane, address.clone()));
+        let start = |lane: &Rc<Outgoing>| {
+            let seed = self.options.seed ^ address.member.rotate_left(lane.lane.to_byte().into());
+            let (lane, links) = (Rc::clone(lane), Rc::downgrade(self));
+            glommio::spawn_local(async move { lane.run(links, seed).await })
+        };
+        let tasks = lanes.iter().map(start).collect();
+        Peer {
+            lanes,
+            _tasks: tasks,
+        }
+    }
+
+    /// These members were removed from the cluster and are told so when they dial.
+    #[allow(dead_code, reason = "for membership changes")]
+    pub(crate) fn set_removed(&self, removed: impl IntoIterator<Item = MemberId>) {
+        let removed: BTreeSet<MemberId> = removed.into_iter().collect();
+        for id in &removed {
+            self.close_inbound(*id);
+        }
+        *self.removed.borrow_mut() = removed;
+    }
+
+    pub(super) fn is_peer(&self, member: MemberId) -> bool {
+        self.peers.borrow().contains_key(&member)
+    }
+
+    pub(super) fn is_removed(&self, member: MemberId) -> bool {
+        self.removed.borrow().contains(&member)
+    }
+
+    fn close_inbound(&self, member: MemberId) {
+        let closed = self.inbound.borrow_mut().remove(&member);
+        closed.iter().flatten().for_each(|inbound| inbound.close());
+    }
+
+    /// Sends messages with the next [`flush`](Self::flush), as far as their recipients can be reached and keep up. For
+    /// proposals that certainly do not leave, `refused` gets the refusal that their leader would have sent.
+    pub(crate) fn send(&self, messages: impl Iterator<Item = Message>, refused: &mut Vec<Message>) {
+        let (peers, mut encoder) = (self.peers.borrow(), self.encoder.borrow_mut());
+        for message in messages {
+            let lane = Lane::of(&message);
+            let sent = peers
+                .get(&message.to)
+                .is_some_and(|peer| peer.lane(lane).push_message(&message, &mut encoder));
+            if !sent {
+                refused.extend(refused_proposal(&message));
+            }
+        }
+    }
+
+    /// Sends parcels with the next [`flush`](Self::flush), as far as their recipients can be reached and keep up.
+    pub(crate) fn send_parcels(&self, parcels: impl Iterator<Item = Parcel>) {
+        let peers = self.peers.borrow();
+        for parcel in parcels {
+            let lane = match parcel.bulk {
+                true => Lane::Bulk,
+                false => Lane::Prompt,
+            };
+            if let Some(peer) = peers.get(&parcel.to) {
+                peer.lane(lane).push_parcel(&parcel.bytes);
+            }
+        }
+    }
+
+    /// Writes what was sent: once for each lane.
+    pub(crate) fn flush(&self) {
+        for (id, peer) in self.peers.borrow().iter() {
+            for lane in &peer.lanes {
+                lane.flush();
+                if lane.take_dropped() {
+                    self.inbox.put(lane.lane, Arrived::Unreachable(*id));
+                }
+            }
+        }
+        self.inbox.announce();
+    }
+
+    /// Whether something has arrived; if not, this task is woken when it has.
+    pub(crate) fn poll_arrived(&self, context: &Context<'_>) -> bool {
+        self.inbox.poll(context)
+    }
+
+    /// Takes up to `budget` arrivals; whether there are more.
+    pub(crate) fn take_arrived(&self, budget: usize, mut take: impl FnMut(Arrived)) -> bool {
+        let mut left = budget;
+        while left > 0 {
+            let Some(arrived) = self.inbox.take() else {
+                break;
+            };
+            take(arrived);
+            left -= 1;
+        }
+        self.inbox.make_room();
+        left == 0
+    }
+
+    fn check(&self) {
+        for peer in self.peers.borrow().values() {
+            peer.lanes.iter().for_each(|lane| lane.check());
+        }
+        let mut inbound = self.inbound.borrow_mut();
+        inbound.retain(|_, connections| {
+            connections.retain(|connection| connection.check());
+            !connections.is_empty()
+        });
+    }
+
+    /// A peer has dialled, so it is there: it is dialled back at once.
+    pub(super) fn hurry(&self, member: MemberId) {
+        if let Some(peer) = self.peers.borrow().get(&member) {
+            peer.lanes.iter().for_each(|lane| lane.hurry.raise());
+        }
+    }
+
+    pub(super) fn connected(&self, peer: MemberId, lane: Lane, welcome: &Welcome) {
+        crate::info!(
+            "established TCP streaming connection with remote peer",
+            "stream-writer-type" => lane.to_string(),
+            "local-member-id" => format!("{:x}", self.local.member),
+            "remote-peer-id" => format!("{peer:x}"),
+            "remote-release" => welcome.from.release.clone(),
+        );
+        if lane == Lane::Prompt {
+            crate::info!("peer became active", "peer-id" => format!("{peer:x}"));
+            self.activity.became_active(peer);
+        }
+    }
+
+    pub(super) fn disconnected(&self, peer: MemberId, lane: Lane, reason: &str) {
+        crate::warn!(
+            "lost TCP streaming connection with remote peer",
+            "stream-writer-type" => lane.to_string(),
+            "local-member-id" => format!("{:x}", self.local.member),
+            "remote-peer-id" => format!("{peer:x}"),
+            "error" => reason.to_owned(),
+        );
+        if lane == Lane::Prompt {
+            crate::warn!(
+                "peer became inactive (message send to peer failed)",
+                "peer-id" => format!("{peer:x}"),
+                "error" => reason.to_owned(),
+            );
+            self.activity.became_inactive(peer);
+        }
+        self.inbox.put(lane, Arrived::Unreachable(peer));
+        self.inbox.announce();
+    }
+}

@@ -1,0 +1,300 @@
+//! Links between members in one reactor.
+
+use super::links::{LinkOptions, Links, PeerAddress};
+use super::port::{PeerPort, not_found};
+use super::{Activity, Arrived};
+use crate::config::Url;
+use crate::listen::{ListenAddress, Listener};
+use bytes::Bytes;
+use reeve_node::Parcel;
+use reeve_peer::Local;
+use reeve_raft::{Body, Entry, EntryKind, LogPoint, Message};
+use std::future::poll_fn;
+use std::io::{Read as _, Write as _};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+const CLUSTER: u64 = 0xc1;
+
+struct Side {
+    links: Rc<Links>,
+    activity: Activity,
+    address: PeerAddress,
+    _port: PeerPort,
+}
+
+fn local(member: u64) -> Local {
+    Local {
+        cluster: CLUSTER,
+        member,
+        process: member * 1000,
+        format: 1,
+        release: "test".to_owned(),
+    }
+}
+
+fn side(local: Local) -> Side {
+    let address = ListenAddress::Tcp(([127, 0, 0, 1], 0).into());
+    let listener = Listener::bind(&address, false).unwrap();
+    let url = Url::parse(&format!("http://{}", listener.address().unwrap())).unwrap();
+    let address = PeerAddress {
+        member: local.member,
+        urls: vec![url],
+    };
+    let activity = Activity::default();
+    let options = LinkOptions {
+        frame_bytes: 8 << 20,
+        seed: local.process,
+    };
+    let links = Links::new(local, options, activity.clone());
+    let port = PeerPort::start(vec![listener], &links, not_found()).unwrap();
+    Side {
+        links,
+        activity,
+        address,
+        _port: port,
+    }
+}
+
+/// Runs `work` on a reactor, for a minute at most.
+fn on_reactor<F: Future<Output = ()> + 'static>(work: impl FnOnce() -> F + Send + 'static) {
+    let builder = glommio::LocalExecutorBuilder::new(glommio::Placement::Unbound);
+    let executor = builder.spawn(move || async move {
+        let late = async {
+            glommio::timer::sleep(Duration::from_secs(60)).await;
+            panic!("it takes too long");
+        };
+        futures_lite::future::or(work(), late).await;
+    });
+    executor.unwrap().join().unwrap();
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        glommio::timer::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The next arrival that is not about lost connections.
+async fn next(side: &Side) -> Arrived {
+    loop {
+        poll_fn(|context| match side.links.poll_arrived(context) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
+        let mut arrived = None;
+        side.links.take_arrived(1, |one| arrived = Some(one));
+        match arrived {
+            Some(Arrived::Unreachable(_)) | None => {}
+            Some(arrived) => return arrived,
+        }
+    }
+}
+
+fn append(from: u64, to: u64, bytes: usize) -> Message {
+    let entry = |index| Entry {
+        term: 1,
+        index,
+        kind: EntryKind::Command,
+        data: Bytes::from(vec![index as u8; bytes]),
+    };
+    Message {
+        from,
+        to,
+        term: 1,
+        body: Body::Append {
+            previous: LogPoint::default(),
+            entries: (1..=3).map(entry).collect(),
+            commit: 0,
+        },
+    }
+}
+
+fn heartbeat(from: u64, to: u64) -> Message {
+    Message {
+        from,
+        to,
+        term: 1,
+        body: Body::Heartbeat { round: 7 },
+    }
+}
+
+fn send(side: &Side, message: Message) -> Vec<Message> {
+    let mut refused = Vec::new();
+    side.links.send([message].into_iter(), &mut refused);
+    side.links.flush();
+    refused
+}
+
+#[test]
+fn messages_and_parcels_arrive_whole_in_both_directions() {
+    on_reactor(|| async {
+        let (one, two) = (side(local(1)), side(local(2)));
+        one.links
+            .set_peers(vec![one.address.clone(), two.address.clone()]);
+        two.links
+            .set_peers(vec![one.address.clone(), two.address.clone()]);
+        until(|| one.activity.active_since(2).is_some() && two.activity.active_since(1).is_some())
+            .await;
+        glommio::timer::sleep(Duration::from_millis(50)).await;
+        for bytes in [1, 100, 20_000, 2_000_000] {
+            let message = append(1, 2, bytes);
+            assert!(send(&one, message.clone()).is_empty());
+            match next(&two).await {
+                Arrived::Message {
+                    from: 1,
+                    message: arrived,
+                } => assert_eq!(arrived, message),
+                other => panic!("{other:?}"),
+            }
+        }
+        send(&two, heartbeat(2, 1));
+        assert!(matches!(next(&one).await, Arrived::Message { from: 2, .. }));
+        let parcel = Bytes::from_static(b"something of the node");
+        let bytes = parcel.clone();
+        let sent = Parcel {
+            to: 2,
+            bulk: true,
+            bytes,
+        };
+        one.links.send_parcels([sent].into_iter());
+        one.links.flush();
+        match next(&two).await {
+            Arrived::Parcel { from: 1, bytes } => assert_eq!(bytes, parcel),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn a_peer_that_does_not_read_loses_messages_and_no_memory_is_held_for_it() {
+    on_reactor(|| async {
+        let (one, two) = (side(local(1)), side(local(2)));
+        one.links.set_peers(vec![two.address.clone()]);
+        two.links.set_peers(vec![one.address.clone()]);
+        until(|| one.activity.active_since(2).is_some()).await;
+        glommio::timer::sleep(Duration::from_millis(50)).await;
+        // Nobody takes what arrives at two: its inbox fills, then the sockets, then the queue.
+        let message = append(1, 2, 1 << 20);
+        let mut unreachable = false;
+        for _ in 0..200 {
+            send(&one, message.clone());
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+            one.links.take_arrived(100, |arrived| {
+                unreachable |= matches!(arrived, Arrived::Unreachable(2));
+            });
+        }
+        assert!(unreachable, "Raft is told that messages are lost");
+        let proposal = Message {
+            body: Body::Propose {
+                id: 77,
+                kind: EntryKind::Command,
+                data: vec![Bytes::from(vec![0; 1 << 20])],
+            },
+            ..heartbeat(1, 2)
+        };
+        let refused = send(&one, proposal);
+        assert!(
+            matches!(refused[0].body, Body::ProposeRefused { id: 77 }),
+            "{refused:?}"
+        );
+        // What is urgent passes by.
+        send(&one, heartbeat(1, 2));
+        let mut found = false;
+        while !found {
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+            two.links.take_arrived(1000, |arrived| {
+                let Arrived::Message { message, .. } = arrived else {
+                    return;
+                };
+                found |= matches!(message.body, Body::Heartbeat { .. });
+            });
+        }
+    });
+}
+
+#[test]
+fn strangers_and_removed_members_are_told_why_they_are_refused() {
+    on_reactor(|| async {
+        let here = side(local(1));
+        here.links.set_peers(vec![side(local(2)).address.clone()]);
+        let mut stranger = local(2);
+        stranger.cluster = 0xbad;
+        let stranger = side(stranger);
+        stranger.links.set_peers(vec![here.address.clone()]);
+        glommio::timer::sleep(Duration::from_millis(300)).await;
+        assert_eq!(stranger.activity.active_since(1), None);
+        let removed = side(local(3));
+        here.links.set_removed([3]);
+        removed.links.set_peers(vec![here.address.clone()]);
+        assert!(matches!(next(&removed).await, Arrived::Removed { by: 1 }));
+    });
+}
+
+#[test]
+fn a_second_process_of_a_member_is_refused_while_the_first_lives() {
+    on_reactor(|| async {
+        let here = side(local(1));
+        let first = side(local(2));
+        here.links.set_peers(vec![first.address.clone()]);
+        first.links.set_peers(vec![here.address.clone()]);
+        until(|| first.activity.active_since(1).is_some()).await;
+        let second = side(Local {
+            process: 5,
+            ..local(2)
+        });
+        second.links.set_peers(vec![here.address.clone()]);
+        glommio::timer::sleep(Duration::from_millis(500)).await;
+        assert_eq!(second.activity.active_since(1), None);
+        first.links.set_peers(Vec::new());
+        drop(first);
+        until(|| second.activity.active_since(1).is_some()).await;
+    });
+}
+
+#[test]
+fn garbage_on_the_port_ends_its_connection_only() {
+    on_reactor(|| async {
+        let here = side(local(1));
+        let url = here.address.urls[0].to_string();
+        let address = url.trim_start_matches("http://").to_owned();
+        let asked = std::thread::spawn(move || {
+            let patience = Some(Duration::from_secs(20));
+            let mut answers = Vec::new();
+            let magic: &[u8] = reeve_peer::MAGIC;
+            let mut huge = magic.to_vec();
+            huge.extend_from_slice(&[0xff; 64]);
+            let mut wrong_sum = magic.to_vec();
+            wrong_sum
+                .extend_from_slice(&[4, 0, 0, 0, 1, 1, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4]);
+            for sent in [b"GET /nothing HTTP/1.1\r\n\r\n", &huge[..], &wrong_sum] {
+                let mut stream = std::net::TcpStream::connect(&address).unwrap();
+                stream.set_read_timeout(patience).unwrap();
+                stream.write_all(sent).unwrap();
+                let mut answer = Vec::new();
+                stream.read_to_end(&mut answer).unwrap();
+                answers.push(String::from_utf8_lossy(&answer).into_owned());
+            }
+            answers
+        });
+        until(|| asked.is_finished()).await;
+        let answers = asked.join().unwrap();
+        assert!(
+            answers[0].starts_with("HTTP/1.1 404 Not Found\r\n"),
+            "{answers:?}"
+        );
+        assert!(
+            answers[1].contains("the greeting cannot be read"),
+            "{answers:?}"
+        );
+        assert!(answers[2].contains("wrong checksum"), "{answers:?}");
+        let other = side(local(2));
+        here.links.set_peers(vec![other.address.clone()]);
+        other.links.set_peers(vec![here.address.clone()]);
+        let begun = Instant::now();
+        until(|| other.activity.active_since(1).is_some()).await;
+        assert!(begun.elapsed() < Duration::from_secs(30));
+    });
+}
