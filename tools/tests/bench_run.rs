@@ -319,6 +319,11 @@ fn bad_input_is_named_with_its_exit_code() {
             "not that many",
         ),
         (
+            &["put", "--endpoints", &endpoint, "--target-leader"],
+            128,
+            "none of the endpoints is the leader's",
+        ),
+        (
             &["put", "--endpoints", &endpoint, "--timeout", "0s"],
             128,
             "above zero",

@@ -1,18 +1,15 @@
 //! `verify` against a server that is right and servers that are wrong in known ways: each wrong one
 //! must be found, and the violating operation named.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used)]
 
+mod bench_etcd;
 mod bench_fake;
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
-use std::time::Duration;
+use std::process::{Command, Output};
 
+use bench_etcd::Etcd;
 use bench_fake::{Fake, Fault};
-use reeve_tools::bench::client::Client;
-use reeve_tools::bench::target::{Target, TlsFiles};
 
 fn verify(fault: Fault) -> (Output, String) {
     let server = Fake::start(fault);
@@ -105,76 +102,6 @@ fn a_server_that_dies_leaves_the_verdict_open() {
     assert_eq!(output.status.code(), Some(3), "{text}");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("the watcher did not catch up"), "{errors}");
-}
-
-/// etcd, started on a folder of its own; ended when dropped.
-struct Etcd {
-    process: Child,
-    endpoint: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Etcd {
-    /// Starts etcd; without one the test is skipped, which is printed. With
-    /// `REEVE_REQUIRE_ORACLE=1` that is a failure instead.
-    fn start(test: &str) -> Option<Self> {
-        let folder = match std::env::var("REEVE_ORACLE") {
-            Ok(path) => PathBuf::from(path),
-            Err(_) => Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("oracle"),
-        };
-        let program = folder.join("etcd");
-        if !program.is_file() {
-            let text = format!("skipped {test}: there is no etcd; perf/etcd/build makes it");
-            assert!(std::env::var("REEVE_REQUIRE_ORACLE").is_err(), "{text}");
-            println!("{text}");
-            return None;
-        }
-        let folder = tempfile::tempdir().unwrap();
-        // Both are free at this moment, and held until both are known.
-        let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [client, peer] = sockets.map(|socket| socket.local_addr().unwrap().to_string());
-        let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
-        let process = Command::new(program)
-            .arg("--data-dir")
-            .arg(folder.path().join("data"))
-            .args(["--listen-client-urls", &client_url])
-            .args(["--advertise-client-urls", &client_url])
-            .args(["--listen-peer-urls", &peer_url])
-            .args(["--initial-advertise-peer-urls", &peer_url])
-            .args(["--initial-cluster", &format!("default={peer_url}")])
-            .args(["--log-level", "error"])
-            .spawn()
-            .unwrap();
-        let etcd = Self {
-            process,
-            endpoint: client,
-            _folder: folder,
-        };
-        etcd.wait();
-        Some(etcd)
-    }
-
-    /// Waits until it answers.
-    fn wait(&self) {
-        let timeout = Duration::from_secs(5);
-        let endpoints = [self.endpoint.clone()];
-        let target = Target::new(&endpoints, &TlsFiles::default(), timeout).unwrap();
-        for _ in 0..600 {
-            let client = Client::connect(&target, &target.endpoints[0], timeout);
-            if client.is_ok_and(|mut client| client.count(b"x", b"").is_ok()) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("etcd does not answer");
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 const STALE: &str = "a linearizable read is not older than what was answered before it was sent";

@@ -2,7 +2,7 @@
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use reeve_tools::bench::compare::number;
+use reeve_tools::bench::report::number::number;
 
 const FONT: &str = "sans-serif";
 const ETCD: RGBColor = RGBColor(150, 150, 150);
@@ -12,6 +12,8 @@ const WIDTH: u32 = 720;
 const PAIR: u32 = 52;
 /// Height of title and legend.
 const HEAD: u32 = 84;
+/// Width of the field, in widths of the longest bar: the rest is for the value behind it.
+const ROOM: f64 = 1.38;
 
 /// A figure of both servers; a value that is not known has no bar.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +24,8 @@ pub(crate) struct Bars {
     pub(crate) etcd: Option<f64>,
     /// reeve's median.
     pub(crate) reeve: Option<f64>,
+    /// reeve to etcd, in the median of the rounds.
+    pub(crate) ratio: Option<f64>,
 }
 
 /// Draws a chart as SVG text; `None` when there is nothing to draw.
@@ -43,22 +47,25 @@ pub(crate) fn bars(title: &str, all: &[Bars]) -> Option<String> {
             .margin_top(6)
             .x_label_area_size(0)
             .y_label_area_size(230)
-            .build_cartesian_2d(0.0..most * 1.18, all.len() as f64..-0.45)
+            .build_cartesian_2d(0.0..most * ROOM, all.len() as f64..-0.45)
             .ok()?;
         for (index, bars) in all.iter().enumerate() {
             let top = index as f64 + 0.1;
-            let drawn = [(top, bars.etcd, ETCD), (top + 0.4, bars.reeve, REEVE)];
-            for (top, value, colour) in drawn {
+            let ratio = bars.ratio.map(|ratio| format!(" (x {})", number(ratio)));
+            let drawn = [
+                (top, bars.etcd, ETCD, None),
+                (top + 0.4, bars.reeve, REEVE, ratio),
+            ];
+            for (top, value, colour, ratio) in drawn {
                 let Some(value) = value else { continue };
                 let bar = [(0.0, top), (value, top + 0.36)];
                 chart
                     .draw_series([Rectangle::new(bar, colour.filled())])
                     .ok()?;
                 let style = text(HPos::Left);
+                let shown = number(value) + &ratio.unwrap_or_default();
                 let end = (value + most * 0.01, top + 0.18);
-                chart
-                    .draw_series([Text::new(number(value), end, style)])
-                    .ok()?;
+                chart.draw_series([Text::new(shown, end, style)]).ok()?;
             }
             let (x, y) = chart.backend_coord(&(0.0, index as f64 + 0.48));
             root.draw_text(&bars.label, &text(HPos::Right), (x - 8, y))
@@ -92,7 +99,13 @@ mod tests {
 
     fn pair(etcd: Option<f64>, reeve: Option<f64>) -> Bars {
         let label = "puts".to_owned();
-        Bars { label, etcd, reeve }
+        let ratio = etcd.zip(reeve).map(|(etcd, reeve)| reeve / etcd);
+        Bars {
+            label,
+            etcd,
+            reeve,
+            ratio,
+        }
     }
 
     #[test]
@@ -101,7 +114,7 @@ mod tests {
         let svg = bars("CPU", &all).unwrap_or_default();
         // The ground, three bars and two swatches.
         assert_eq!(svg.matches("<rect").count(), 6, "{svg}");
-        for value in ["20.0", "5.00", "7.00"] {
+        for value in ["20.0", "5.00 (x 0.25)", "7.00"] {
             assert!(svg.contains(&format!("\n{value}\n")), "{value} in {svg}");
         }
     }

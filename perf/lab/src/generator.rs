@@ -27,6 +27,16 @@ impl Generator {
         self.start(server, workload, None)?.finish()
     }
 
+    /// The same with all clients at one `endpoint` of the server.
+    pub(crate) fn run_at(
+        &self,
+        server: &Server,
+        endpoint: &str,
+        workload: &str,
+    ) -> LabResult<RunResult> {
+        self.launch(server, endpoint, workload, None)?.finish()
+    }
+
     /// The same with the generator bound to a processor.
     pub(crate) fn run_on(
         &self,
@@ -37,10 +47,20 @@ impl Generator {
         self.start(server, workload, Some(processor))?.finish()
     }
 
-    /// Starts a workload.
+    /// Starts a workload, its clients spread over the server's members.
     pub(crate) fn start(
         &self,
         server: &Server,
+        workload: &str,
+        processor: Option<usize>,
+    ) -> LabResult<Running> {
+        self.launch(server, &server.endpoints(), workload, processor)
+    }
+
+    fn launch(
+        &self,
+        server: &Server,
+        endpoints: &str,
         workload: &str,
         processor: Option<usize>,
     ) -> LabResult<Running> {
@@ -59,12 +79,8 @@ impl Generator {
         };
         command
             .args(workload.split_ascii_whitespace())
-            .args([
-                "--endpoints",
-                &server.endpoints(),
-                "--server-pid",
-                &pids.join(","),
-            ])
+            .args(["--endpoints", endpoints])
+            .args(["--server-pid", &pids.join(",")])
             .arg("--quiet")
             .arg("--json")
             .arg(&json)

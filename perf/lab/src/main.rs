@@ -11,6 +11,7 @@ mod error;
 mod generator;
 mod maintenance;
 mod measure;
+mod pictures;
 mod profile;
 mod readme;
 mod results;
@@ -49,7 +50,7 @@ enum Command {
     },
     /// List the rows, with the time each takes
     List,
-    /// Bring the README's figures and pictures up to date with the newest results
+    /// Bring the README's figures and pictures up to date with the newest results of each row
     Readme {
         /// Where the results are
         #[arg(long, default_value = "perf/results")]

@@ -1,7 +1,7 @@
 //! A flame graph of a server under load: `perf record -e cpu-clock`, folded and drawn by inferno.
 
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{BufWriter, ErrorKind};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -18,8 +18,27 @@ use crate::server::{Kind, Server, Setup};
 /// Samples per second: not a divisor of common timer rates.
 const FREQUENCY: &str = "499";
 
+/// Says what to do where `perf` does not run.
+fn check_perf(perf: &str) -> LabResult<()> {
+    let problem = match Command::new(perf).arg("--version").output() {
+        Ok(output) if output.status.success() => return Ok(()),
+        // Some distributions install a script that looks for the perf of the running kernel.
+        Ok(output) => {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            format!("{perf} does not run: {}", errors.trim())
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => format!("{perf} is not installed"),
+        Err(error) => format!("{perf} does not run: {error}"),
+    };
+    Err(LabError::Impossible(format!(
+        "{problem}; a profile needs Linux's perf: package linux-perf of Debian, linux-tools-generic of \
+         Ubuntu, perf of Fedora"
+    )))
+}
+
 /// Profiles a fresh server under `workload` and writes the picture to `perf/out/`.
 pub(crate) fn profile(kind: Kind, seconds: u64, workload: &[String]) -> LabResult<()> {
+    check_perf("perf")?;
     let output = PathBuf::from("perf/out");
     fs::create_dir_all(&output).map_err(LabError::file(&output))?;
     let given = match kind {
@@ -79,4 +98,23 @@ pub(crate) fn profile(kind: Kind, seconds: u64, workload: &[String]) -> LabResul
     ));
     say(format!("{}", picture.display()));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_perf;
+
+    #[test]
+    fn what_is_missing_is_named_with_its_package() {
+        let error = check_perf("perf-that-nobody-has")
+            .err()
+            .map(|e| e.to_string());
+        let text = error.unwrap_or_default();
+        assert!(
+            text.contains("perf-that-nobody-has is not installed"),
+            "{text}"
+        );
+        assert!(text.contains("linux-perf"), "{text}");
+        assert!(check_perf("false").is_err());
+    }
 }

@@ -4,12 +4,13 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use reeve_tools::bench::compare::{median, number};
+use reeve_tools::bench::compare::median;
+use reeve_tools::bench::report::number::{number, spread};
 use reeve_tools::bench::report::table::{latency, size};
 
-use crate::charts::{Bars, bars};
+use crate::charts::bars;
 use crate::error::{LabError, LabResult};
-use crate::measure::Compared;
+use crate::pictures::PICTURES;
 use crate::results::{RESULTS, Table};
 use crate::say;
 
@@ -17,153 +18,48 @@ use crate::say;
 const BEGIN: &str = "<!-- figures: written by perf/run readme -->";
 const END: &str = "<!-- end of figures -->";
 
-/// A picture: name of its file, title, and the figures (row, name there, name here).
-struct Picture {
-    file: &'static str,
-    title: &'static str,
-    figures: &'static [(usize, &'static str, &'static str)],
+/// Results of one day and commit, with the rows that are shown of them.
+struct Source {
+    directory: PathBuf,
+    date: String,
+    commit: String,
+    rows: Vec<usize>,
 }
-
-const PICTURES: [Picture; 8] = [
-    Picture {
-        file: "rate",
-        title: "Requests per second",
-        figures: &[
-            (1, "puts/s, 1,000 clients", "durable puts, 1,000 clients"),
-            (2, "linearizable gets/s", "linearizable gets"),
-            (2, "serializable gets/s", "serializable gets"),
-            (2, "one core: puts/s", "puts, server on one core"),
-            (
-                2,
-                "one core: linearizable gets/s",
-                "gets, server on one core",
-            ),
-        ],
-    },
-    Picture {
-        file: "cpu",
-        title: "Server CPU per request, us",
-        figures: &[
-            (
-                1,
-                "server CPU us per put, 1,000 clients",
-                "put, 1,000 clients",
-            ),
-            (1, "server CPU us per put, one client", "put, one client"),
-            (2, "linearizable server CPU us per get", "linearizable get"),
-            (2, "serializable server CPU us per get", "serializable get"),
-            (
-                6,
-                "10 connections x 10 streams x 10: server CPU us per event",
-                "watch event, 1,000 watchers",
-            ),
-        ],
-    },
-    Picture {
-        file: "latency",
-        title: "Latency of a put, ms",
-        figures: &[
-            (1, "p50 ms, 1,000 clients", "1,000 clients, p50"),
-            (1, "p99 ms, 1,000 clients", "1,000 clients, p99"),
-            (3, "p99 ms", "at 70 % of etcd's rate, p99"),
-            (3, "p99.9 ms", "at 70 % of etcd's rate, p99.9"),
-        ],
-    },
-    Picture {
-        file: "one-client",
-        title: "Latency of one client's put, us",
-        figures: &[
-            (1, "p50 us, one client", "one member, p50"),
-            (1, "p99 us, one client", "one member, p99"),
-            (4, "p50 us, one client", "three members, p50"),
-            (4, "p99 us, one client", "three members, p99"),
-        ],
-    },
-    Picture {
-        file: "ranges",
-        title: "Server CPU per read of a million keys, us",
-        figures: &[
-            (5, "count: server CPU us", "count of all keys"),
-            (5, "page of 500: server CPU us", "page of 500"),
-            (
-                5,
-                "page of 500, 10000 writes old: server CPU us",
-                "page of 500, 10,000 writes old",
-            ),
-        ],
-    },
-    Picture {
-        file: "memory",
-        title: "A million keys of 64 + 256 B, MB",
-        figures: &[
-            (7, "RSS MB, loaded", "resident, loaded"),
-            (7, "cgroup MB, loaded", "control group, loaded"),
-            (7, "RSS MB, after a full range", "resident, all read"),
-            (
-                7,
-                "cgroup MB, after a full range",
-                "control group, all read",
-            ),
-            (7, "MB on disk", "on disk"),
-        ],
-    },
-    Picture {
-        file: "restart",
-        title: "Restart with a million keys to the first read, ms",
-        figures: &[
-            (
-                7,
-                "ms to the first read after clean stop",
-                "after a clean stop",
-            ),
-            (7, "ms to the first read after kill -9", "after kill -9"),
-        ],
-    },
-    Picture {
-        file: "stalls",
-        title: "Longest put at 2,000 a second, ms",
-        figures: &[
-            (8, "idle: longest put ms", "idle"),
-            (8, "with checkpoints: longest put ms", "with checkpoints"),
-            (8, "during snapshots: longest put ms", "during snapshots"),
-            (
-                8,
-                "during compaction and defragmentation: longest put ms",
-                "compaction, defragmentation",
-            ),
-        ],
-    },
-];
 
 /// Draws the pictures of the newest results below `results`, and writes them and their table into
 /// the section of `readme`.
 pub(crate) fn refresh(results: &Path, readme: &Path) -> LabResult<()> {
-    let (directory, table) = newest(results)?;
+    let (table, sources) = newest(results)?;
+    let directory = &sources[0].directory;
     let mut pictures = Vec::new();
     for picture in &PICTURES {
-        if let Some(svg) = bars(picture.title, &picture.bars(&table)) {
+        let title = picture.full_title();
+        if let Some(svg) = bars(&title, &picture.bars(&table)) {
             let path = directory.join(format!("{}.svg", picture.file));
             fs::write(&path, svg).map_err(LabError::file(&path))?;
-            pictures.push((path, picture.title));
+            pictures.push((path, title));
         }
     }
     let text = fs::read_to_string(readme).map_err(LabError::file(readme))?;
-    let section = section(&directory, &table, &pictures);
+    let section = section(&table, &sources, &pictures);
     let text = replaced(&text, &section).ok_or_else(|| {
         let shown = readme.display();
         LabError::Impossible(format!("{shown} has no lines {BEGIN} and {END}"))
     })?;
     fs::write(readme, text).map_err(LabError::file(readme))?;
-    say(format!(
-        "{}: figures of {}",
-        readme.display(),
-        directory.display()
-    ));
+    for source in &sources {
+        let (readme, rows) = (readme.display(), numbers(&source.rows));
+        say(format!(
+            "{readme}: {rows} of {}",
+            source.directory.display()
+        ));
+    }
     Ok(())
 }
 
-/// The newest results that may be quoted, with their directory.
-fn newest(results: &Path) -> LabResult<(PathBuf, Table)> {
+/// The newest results that may be quoted, with where they come from, the newest first. What they
+/// lack is taken from older ones of the same machine and the same etcd, row by row.
+fn newest(results: &Path) -> LabResult<(Table, Vec<Source>)> {
     let mut found: Vec<(PathBuf, Table)> = Vec::new();
     for entry in fs::read_dir(results).map_err(LabError::file(results))? {
         let directory = entry.map_err(LabError::file(results))?.path();
@@ -172,47 +68,91 @@ fn newest(results: &Path) -> LabResult<(PathBuf, Table)> {
             found.push((directory, table));
         }
     }
-    found.retain(|(_, table)| !table.quick);
-    let newest = found
-        .into_iter()
-        .max_by(|(_, one), (_, other)| one.date.cmp(&other.date));
-    newest.ok_or_else(|| {
+    found.retain(|(_, table)| !table.quick && !table.rows.is_empty());
+    found.sort_by(|(_, one), (_, other)| other.date.cmp(&one.date));
+    let mut found = found.into_iter();
+    let Some((directory, mut table)) = found.next() else {
         let shown = results.display();
-        LabError::Impossible(format!("no results to quote in {shown}: perf/run table"))
-    })
+        let text = format!("no results to quote in {shown}: perf/run table");
+        return Err(LabError::Impossible(text));
+    };
+    let mut sources = vec![Source::new(directory, &table, &[])];
+    for (directory, older) in found {
+        if !older.is_beside(&table) {
+            continue;
+        }
+        let known: Vec<usize> = table.rows.iter().map(|row| row.number).collect();
+        let source = Source::new(directory, &older, &known);
+        if !source.rows.is_empty() {
+            let fresh = older
+                .rows
+                .into_iter()
+                .filter(|row| !known.contains(&row.number));
+            table.rows.extend(fresh);
+            sources.push(source);
+        }
+    }
+    table.rows.sort_by_key(|row| row.number);
+    Ok((table, sources))
 }
 
-impl Picture {
-    fn compared<'a>(&self, table: &'a Table) -> Vec<(&'static str, &'a Compared)> {
-        let find = |row: usize, name: &str| {
-            let row = table.rows.iter().find(|one| one.number == row)?;
-            row.measured.figures.iter().find(|one| one.name == name)
-        };
-        self.figures
-            .iter()
-            .filter_map(|&(row, name, label)| Some((label, find(row, name)?)))
-            .collect()
-    }
-
-    fn bars(&self, table: &Table) -> Vec<Bars> {
-        let compared = self.compared(table).into_iter();
-        compared
-            .map(|(label, compared)| Bars {
-                label: label.to_owned(),
-                etcd: median(compared.etcd.clone()),
-                reeve: median(compared.reeve.clone()),
-            })
-            .collect()
+impl Source {
+    /// The rows of `table` but for those that are `known`.
+    fn new(directory: PathBuf, table: &Table, known: &[usize]) -> Self {
+        let rows = table.rows.iter().map(|row| row.number);
+        Self {
+            directory,
+            date: table.date.clone(),
+            commit: table.commit.clone(),
+            rows: rows.filter(|row| !known.contains(row)).collect(),
+        }
     }
 }
 
-fn section(directory: &Path, table: &Table, pictures: &[(PathBuf, &str)]) -> String {
+/// Row numbers in words: "row 4", "rows 1, 2, 5".
+fn numbers(rows: &[usize]) -> String {
+    let all: Vec<String> = rows.iter().map(usize::to_string).collect();
+    let word = if rows.len() == 1 { "row" } else { "rows" };
+    format!("{word} {}", all.join(", "))
+}
+
+fn section(table: &Table, sources: &[Source], pictures: &[(PathBuf, String)]) -> String {
+    let mut text = introduction(table, sources);
+    for (path, title) in pictures {
+        let _ = writeln!(
+            text,
+            "<img src=\"{}\" width=\"49%\" alt=\"{title}\">",
+            path.display()
+        );
+    }
+    text += "\n| | etcd | reeve | reeve / etcd | spread |\n|---|---:|---:|---:|---:|\n";
+    for picture in &PICTURES {
+        let compared = picture.compared(table);
+        if !compared.is_empty() {
+            let (title, better) = (picture.title, picture.better.words());
+            let _ = writeln!(text, "| **{title}**, {better} | | | | |");
+        }
+        for (label, compared, rounds) in compared {
+            let shown = |values: &[f64]| median(values.to_vec()).map_or("-".into(), number);
+            let (ratio, spread) = match compared.ratio() {
+                // One round has no spread.
+                Some((middle, _, _)) if rounds < 2 => (number(middle), "one round".to_owned()),
+                Some((middle, least, greatest)) => (number(middle), spread(least, greatest)),
+                None => ("-".to_owned(), "-".to_owned()),
+            };
+            let (etcd, reeve) = (shown(&compared.etcd), shown(&compared.reeve));
+            let _ = writeln!(text, "| {label} | {etcd} | {reeve} | {ratio} | {spread} |");
+        }
+    }
+    text + &remarks(table)
+}
+
+/// What was measured, where, when and how.
+fn introduction(table: &Table, sources: &[Source]) -> String {
     let machine = &table.environment;
     let mut text = format!(
-        "etcd {} and reeve (commit {}) on one machine, measured in turn on {}: {}, {} processors, {}, Linux {}",
+        "etcd {} and reeve in turn on one machine: {}, {} processors, {}, Linux {}",
         table.etcd.trim_start_matches('v'),
-        table.commit,
-        table.date,
         machine.processor,
         machine.processors,
         size(machine.memory_bytes),
@@ -225,39 +165,39 @@ fn section(directory: &Path, table: &Table, pictures: &[(PathBuf, &str)]) -> Str
             latency(flush.overwrite_p50_us)
         );
     }
-    let _ = write!(
-        text,
-        ". Medians of the rounds; [all figures]({}/table.md), with what each server could not run.\n\n",
-        directory.display()
-    );
-    text += "| | etcd | reeve | reeve / etcd | spread |\n|---|---:|---:|---:|---:|\n";
-    for picture in &PICTURES {
-        let compared = picture.compared(table);
-        if !compared.is_empty() {
-            let _ = writeln!(text, "| **{}** | | | | |", picture.title);
-        }
-        for (label, compared) in compared {
-            let shown = |values: &[f64]| median(values.to_vec()).map_or("-".into(), number);
-            let (ratio, spread) = compared.ratio().map_or_else(
-                || ("-".to_owned(), "-".to_owned()),
-                |(middle, least, greatest)| {
-                    let spread = format!("{least:.2} to {greatest:.2}");
-                    (format!("{middle:.2}"), spread)
-                },
-            );
-            let (etcd, reeve) = (shown(&compared.etcd), shown(&compared.reeve));
-            let _ = writeln!(text, "| {label} | {etcd} | {reeve} | {ratio} | {spread} |");
-        }
-    }
-    text.push('\n');
-    for (path, title) in pictures {
-        let _ = writeln!(
-            text,
-            "<img src=\"{}\" width=\"49%\" alt=\"{title}\">",
-            path.display()
-        );
-    }
+    text += ". The load generator shares the processors with the server, so rates say what the two \
+             together reach; CPU per request is the server's alone. Figures are medians of the rounds \
+             (up to five; long rows fewer), ratios the medians of the rounds' ratios with the least and \
+             the greatest.";
+    let shown: Vec<String> = sources
+        .iter()
+        .map(|source| {
+            let day = source.date.split(' ').next().unwrap_or_default();
+            format!(
+                "[{}]({}/table.md) of {day} at commit {}",
+                numbers(&source.rows),
+                source.directory.display(),
+                source.commit
+            )
+        })
+        .collect();
+    let _ = write!(text, " All figures: {}.\n\n", shown.join("; "));
     text
+}
+
+/// What could not be measured.
+fn remarks(table: &Table) -> String {
+    let mut text = String::new();
+    for row in &table.rows {
+        for remark in &row.measured.remarks {
+            let remark = remark.replace('\n', " ");
+            let _ = write!(text, "\n- Row {}: {remark}", row.number);
+        }
+    }
+    if text.is_empty() {
+        return text;
+    }
+    format!("\nNot measured:\n{text}\n")
 }
 
 /// `text` with its section replaced; `None` when it has no such section.
@@ -272,7 +212,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::measure::Measured;
+    use crate::measure::{Compared, Measured};
     use reeve_tools::bench::environment::Environment;
 
     fn compared(name: &str, etcd: f64, reeve: Option<f64>) -> Compared {
@@ -298,10 +238,65 @@ mod tests {
         ];
         let measured = Measured {
             figures,
+            rounds: 3,
             ..Measured::default()
         };
         table.add(1, "Puts", measured);
         table.write(results).unwrap();
+    }
+
+    /// Results of row 4 alone, in one round, on a machine of so many processors.
+    fn keep_row_4(results: &Path, name: &str, date: &str, processors: usize) {
+        let environment = Environment {
+            processors,
+            ..Environment::default()
+        };
+        let mut table = Table {
+            date: date.to_owned(),
+            commit: name.to_owned(),
+            etcd: "v3.7.3".to_owned(),
+            quick: false,
+            environment,
+            rows: Vec::new(),
+        };
+        let measured = Measured {
+            figures: vec![compared("puts/s, 1,020 clients", 1000.0, Some(30_000.0))],
+            remarks: vec!["reeve cannot do it".to_owned()],
+            rounds: 1,
+            ..Measured::default()
+        };
+        table.add(4, "Three", measured);
+        table.write(results).unwrap();
+    }
+
+    #[test]
+    fn rows_that_the_newest_results_lack_are_taken_from_older_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let (results, readme) = (folder.path().join("results"), folder.path().join("README"));
+        fs::write(&readme, format!("{BEGIN}\n{END}\n")).unwrap();
+        keep(&results, "first", "2026-01-02 03:04", false);
+        keep_row_4(&results, "second", "2026-01-03 03:04", 0);
+        keep_row_4(&results, "elsewhere", "2026-01-01 03:04", 64);
+        refresh(&results, &readme).unwrap();
+        let text = fs::read_to_string(&readme).unwrap();
+        let wanted = [
+            "| put, 1,000 clients | 40.0 | 10.0 | 0.25 | 0.25 to 0.25 |",
+            "| puts, three members | 1,000 | 30,000 | 30.0 | one round |",
+            "[row 4](",
+            "2026-01-03-second/table.md) of 2026-01-03 at commit second; [row 1](",
+            "- Row 4: reeve cannot do it",
+        ];
+        for wanted in wanted {
+            assert!(text.contains(wanted), "{wanted} in {text}");
+        }
+        assert!(!text.contains("elsewhere"), "another machine's: {text}");
+        keep_row_4(&results, "third", "2026-01-04 03:04", 64);
+        refresh(&results, &readme).unwrap();
+        let text = fs::read_to_string(&readme).unwrap();
+        assert!(
+            !text.contains("| put, 1,000 clients |"),
+            "another machine's: {text}"
+        );
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use reeve_tools::bench::compare::{median, number};
+use reeve_tools::bench::compare::median;
 use reeve_tools::bench::environment::Environment;
 use reeve_tools::bench::files::to_json;
+use reeve_tools::bench::report::number::{number, spread};
 use reeve_tools::bench::report::table::{latency, size};
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +74,19 @@ impl Table {
         let text = fs::read_to_string(&path).map_err(LabError::file(&path))?;
         serde_json::from_str(&text)
             .map_err(|error| LabError::Command(format!("{}: {error}", path.display())))
+    }
+
+    /// Whether this was measured on the same machine, beside the same etcd, as `other`.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        let machine = |table: &Self| {
+            let environment = &table.environment;
+            (
+                environment.processor.clone(),
+                environment.processors,
+                environment.memory_bytes,
+            )
+        };
+        self.etcd == other.etcd && machine(self) == machine(other)
     }
 
     /// Adds a measured row, in the place of what was measured of it before.
@@ -163,10 +177,7 @@ impl TableRow {
         for figure in &self.measured.figures {
             let shown = |values: &[f64]| median(values.to_vec()).map_or("-".into(), number);
             let (ratio, spread) = match figure.ratio() {
-                Some((middle, least, greatest)) => (
-                    format!("{middle:.2}"),
-                    format!("{least:.2} to {greatest:.2}"),
-                ),
+                Some((middle, least, greatest)) => (number(middle), spread(least, greatest)),
                 None => ("-".into(), "-".into()),
             };
             let _ = writeln!(

@@ -182,9 +182,10 @@ impl Server {
             })
     }
 
-    /// Waits until a linearizable read is answered.
+    /// Waits until every member has answered a linearizable read.
     fn wait_for_answer(&mut self, began: Instant) -> LabResult<()> {
         let mut last = String::new();
+        let mut answered = 0;
         while began.elapsed() < START {
             for index in 0..self.members.len() {
                 if let Ok(Some(status)) = self.members[index].child.try_wait() {
@@ -197,11 +198,17 @@ impl Server {
                     )));
                 }
             }
+            if answered == self.members.len() {
+                return Ok(());
+            }
             match self
-                .client()
+                .client_of(answered)
                 .and_then(|mut client| Ok(client.count(b"x", b"")?))
             {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    answered += 1;
+                    continue;
+                }
                 Err(error) => last = error.to_string(),
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -237,7 +244,7 @@ impl Server {
     }
 
     fn client_of(&self, member: usize) -> LabResult<Client> {
-        let endpoint = format!("127.0.0.1:{}", self.members[member].client_port);
+        let endpoint = self.endpoint_of(member);
         let target = Target::new(&[endpoint], &TlsFiles::default(), Duration::from_secs(2))?;
         Ok(Client::connect(
             &target,
@@ -248,12 +255,30 @@ impl Server {
 
     /// Client endpoints, separated by commas.
     pub(crate) fn endpoints(&self) -> String {
-        let all: Vec<String> = self
-            .members
-            .iter()
-            .map(|member| format!("127.0.0.1:{}", member.client_port))
+        let all: Vec<String> = (0..self.members.len())
+            .map(|member| self.endpoint_of(member))
             .collect();
         all.join(",")
+    }
+
+    fn endpoint_of(&self, member: usize) -> String {
+        format!("127.0.0.1:{}", self.members[member].client_port)
+    }
+
+    /// The client endpoints of the leader, and of a member that follows it.
+    pub(crate) fn leader_and_follower(&self) -> LabResult<(String, String)> {
+        let (mut leader, mut follower) = (None, None);
+        for member in 0..self.members.len() {
+            let place = match self.client_of(member)?.status()?.leads() {
+                true => &mut leader,
+                false => &mut follower,
+            };
+            place.get_or_insert(self.endpoint_of(member));
+        }
+        leader.zip(follower).ok_or_else(|| {
+            let name = self.kind.name();
+            LabError::Impossible(format!("the {name} members name no leader"))
+        })
     }
 
     /// Processes.

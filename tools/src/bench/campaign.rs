@@ -11,6 +11,7 @@ use super::error::BenchResult;
 use super::load::load;
 use super::options::{RateList, Workload};
 use super::plan::Plan;
+use super::report::printer;
 use super::result::RunResult;
 use super::run::{Outcome, run};
 use super::servers::Servers;
@@ -38,6 +39,18 @@ pub fn prepare(workload: &Workload, stop: &Arc<AtomicBool>) -> BenchResult<Serve
     // reaches is not known yet.
     let plan = Plan::new(&with_rate(workload, None), || Ok(i64::MAX))?;
     let servers = Servers::reach(&options.target)?;
+    let endpoints = &servers.target.endpoints;
+    if let Some(unused) = endpoints
+        .get(options.conns..)
+        .filter(|rest| !rest.is_empty())
+    {
+        let names: Vec<&str> = unused.iter().map(|one| one.authority.as_str()).collect();
+        printer::complain(format!(
+            "NOTE: --conns {} leaves endpoints without load: {}",
+            options.conns,
+            names.join(", ")
+        ));
+    }
     for (space, values) in &plan.to_load {
         load(space, values, options, &servers, stop)?;
     }
@@ -115,6 +128,8 @@ const KEPT: f64 = 0.98;
 const CLOSE: f64 = 1.04;
 /// Rates tried at most.
 const TRIES: usize = 16;
+/// Requests that a run must have at least, for its percentile to mean something.
+const FEWEST: f64 = 100.0;
 /// Where the search begins, unless told.
 const FIRST_RATE: f64 = 1_000.0;
 
@@ -151,7 +166,9 @@ pub fn search(
             (Some(kept), Some(failed)) if failed / kept < CLOSE => break,
             (Some(kept), Some(failed)) => kept.midpoint(failed),
         };
-        if rate < 1.0 {
+        // Of fewer requests there is no 99th percentile to speak of.
+        let few = rate * workload.run_options().duration.as_secs_f64() < FEWEST;
+        if few && !campaign.runs.is_empty() {
             break;
         }
         let Some(result) = campaign.try_rate(workload, rate, servers, stop)? else {

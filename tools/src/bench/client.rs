@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::error::{BenchError, BenchResult};
 use super::http2::{Connection, Event, Status};
-use super::messages::{answers, requests};
+use super::messages::answers::{self, ServerStatus};
+use super::messages::requests;
 use super::method::Method;
 use super::target::{Endpoint, Target};
 
@@ -16,7 +17,10 @@ pub struct Client {
     socket: TcpStream,
     tls: Option<Box<rustls::ClientConnection>>,
     connection: Connection,
+    target: Target,
     endpoint: Endpoint,
+    /// Number of the token that calls carry.
+    token_number: u64,
     input: Vec<u8>,
 }
 
@@ -39,13 +43,17 @@ impl Client {
             .set_write_timeout(Some(timeout))
             .map_err(unreachable)?;
         let tls = target.tls_session(endpoint)?;
-        let token = target.token.clone();
-        let connection = Connection::new(endpoint.secure, endpoint.authority.clone(), token);
+        let token = target.login.as_ref().map(|login| login.token());
+        let token_number = token.as_ref().map_or(0, |token| token.number);
+        let text = token.map(|token| token.text);
+        let connection = Connection::new(endpoint.secure, endpoint.authority.clone(), text);
         Ok(Self {
             socket,
             tls,
             connection,
+            target: target.clone(),
             endpoint: endpoint.clone(),
+            token_number,
             input: Vec::new(),
         })
     }
@@ -61,18 +69,12 @@ impl Client {
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> BenchResult<Vec<u8>> {
         let mut answer = Vec::new();
-        self.connection.call(method, 0, true, encode);
-        let status = self.drive(|message| answer = message.to_vec())?;
-        if !status.is_ok() {
-            return Err(BenchError::Refused {
-                what: method.path().to_owned(),
-                status,
-            });
-        }
+        self.call_stream(method, encode, |message| answer = message.to_vec())?;
         Ok(answer)
     }
 
-    /// Makes a call whose answer is a stream; each message goes to `each`.
+    /// Makes a call whose answer is a stream; each message goes to `each`. When the server refuses the
+    /// token, it is made again after a new login.
     ///
     /// # Errors
     /// As [`Client::call`].
@@ -80,10 +82,20 @@ impl Client {
         &mut self,
         method: Method,
         encode: impl FnOnce(&mut Vec<u8>),
-        each: impl FnMut(&[u8]),
+        mut each: impl FnMut(&[u8]),
     ) -> BenchResult<()> {
-        self.connection.call(method, 0, true, encode);
-        let status = self.drive(each)?;
+        let mut request = Vec::new();
+        encode(&mut request);
+        let write = |out: &mut Vec<u8>| out.extend_from_slice(&request);
+        self.connection.call(method, 0, true, write);
+        let mut status = self.drive(&mut each)?;
+        if let Some(login) = self.target.login.clone().filter(|_| status.refuses_token()) {
+            let token = login.renew(&self.target, self.token_number)?;
+            self.token_number = token.number;
+            self.connection.set_token(Some(token.text));
+            self.connection.call(method, 0, true, write);
+            status = self.drive(each)?;
+        }
         if !status.is_ok() {
             return Err(BenchError::Refused {
                 what: method.path().to_owned(),
@@ -127,7 +139,12 @@ impl Client {
             loop {
                 let event = self.connection.next_event(&self.input, &mut offset);
                 match event.map_err(|error| unreachable(error.to_string()))? {
-                    Some(Event::Message { payload, .. }) => newest = message(&payload),
+                    Some(Event::Message { payload, .. }) => {
+                        if answers::watch_head(&payload).canceled {
+                            return Err(unreachable("the server cancelled the watch".into()));
+                        }
+                        newest = message(&payload);
+                    }
                     Some(Event::Ended { status, .. }) => {
                         return Err(unreachable(status.to_string()));
                     }
@@ -222,13 +239,13 @@ impl Client {
         Ok(String::from_utf8_lossy(answers::bytes_of(&answer, 2)).into_owned())
     }
 
-    /// The server's version and the identity of its cluster.
+    /// What the server says of itself.
     ///
     /// # Errors
     /// As [`Client::call`].
-    pub fn status(&mut self) -> BenchResult<(String, u64)> {
+    pub fn status(&mut self) -> BenchResult<ServerStatus> {
         let answer = self.call(Method::Status, |_| {})?;
-        Ok((answers::version(&answer), answers::cluster(&answer)))
+        Ok(ServerStatus::read(&answer))
     }
 
     /// Number of keys in [key, end), and the current revision.

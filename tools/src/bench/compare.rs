@@ -10,6 +10,7 @@ use super::campaign::{once, prepare};
 use super::error::{BenchError, BenchResult};
 use super::files::{check_writable, to_json, write};
 use super::options::{Cli, Command, CompareOptions, Workload};
+use super::report::number::{number, spread};
 use super::report::table::figures;
 use super::report::{compare_html, printer};
 use super::result::RunResult;
@@ -255,8 +256,8 @@ fn table(options: &CompareOptions, comparison: &Comparison) -> String {
             figure.name.clone(),
             number(figure.a),
             number(figure.b),
-            format!("{ratio:.2}"),
-            format!("{least:.2} to {greatest:.2}"),
+            number(ratio),
+            spread(least, greatest),
         ]);
     }
     let rounds = comparison.rounds.len();
@@ -264,14 +265,4 @@ fn table(options: &CompareOptions, comparison: &Comparison) -> String {
         "A: {}\nB: {}\n{rounds} rounds\n{table}",
         options.a, options.b
     )
-}
-
-/// A figure with as many decimals as it needs.
-#[must_use]
-pub fn number(value: f64) -> String {
-    match value {
-        v if v >= 1000.0 => format!("{v:.0}"),
-        v if v >= 10.0 => format!("{v:.1}"),
-        v => format!("{v:.2}"),
-    }
 }

@@ -79,7 +79,7 @@ impl Link {
         self.connection = Connection::new(
             endpoint.secure,
             endpoint.authority.clone(),
-            target.token.clone(),
+            target.login.as_ref().map(|login| login.token().text),
         );
         self.carry.clear();
         self.written = 0;

@@ -20,6 +20,15 @@ pub struct Links {
     pub(super) target: Target,
     /// Links that failed while a driver was using them, for the worker to report.
     pub(super) failed: Vec<(LinkId, String)>,
+    /// The number of the token that calls carry, and since when they do.
+    pub(super) token_number: u64,
+    pub(super) token_since: Nanos,
+    /// The token is void, and a new one has been asked for.
+    pub(super) logging_in: bool,
+    /// A call has been answered with this token.
+    pub(super) token_works: bool,
+    /// A driver has seen its token refused in a message of a stream.
+    pub(super) login_wanted: bool,
 }
 
 impl Links {
@@ -33,6 +42,14 @@ impl Links {
             links,
             dirty: Vec::new(),
             registry,
+            token_number: target
+                .login
+                .as_ref()
+                .map_or(0, |login| login.token().number),
+            token_since: 0,
+            logging_in: false,
+            token_works: false,
+            login_wanted: false,
             target,
             failed: Vec::new(),
         }
@@ -54,7 +71,19 @@ impl Links {
     #[must_use]
     pub fn usable(&self, link: LinkId) -> bool {
         let link = &self.links[link];
-        link.state == State::Up && !link.connection.is_going_away()
+        link.state == State::Up && !link.connection.is_going_away() && !self.logging_in
+    }
+
+    /// A message on a stream said that the token is void: a new one is wanted.
+    pub fn want_login(&mut self) {
+        self.login_wanted = true;
+    }
+
+    /// Whether a call that was sent at `sent`, and whose token was refused, is to be made again: a
+    /// newer token is there or is being asked for.
+    #[must_use]
+    pub fn renews_token(&self, sent: Nanos) -> bool {
+        self.logging_in || sent <= self.token_since
     }
 
     /// Number of links that are up.

@@ -20,6 +20,7 @@ pub mod keys;
 mod link;
 pub mod links;
 pub mod load;
+pub mod login;
 pub mod messages;
 pub mod meter;
 pub mod method;

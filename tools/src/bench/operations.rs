@@ -47,6 +47,8 @@ enum Activity {
     Busy,
     /// Wants to go on, but its connection is down.
     Parked,
+    /// Its request was refused for a void token, and is to be made again after a new login.
+    Postponed,
 }
 
 #[derive(Clone, Copy)]
@@ -56,6 +58,8 @@ struct Client {
     /// When the operation began, or was due in an open loop.
     since: Nanos,
     sent: Nanos,
+    /// It counts among the total of operations.
+    counted: bool,
 }
 
 /// See the module's head.
@@ -68,6 +72,11 @@ pub struct OperationDriver<S> {
     overdue: VecDeque<Nanos>,
     links: usize,
     under_way: usize,
+    /// Clients whose request is to be made again, and how many such requests there were so far.
+    postponed: usize,
+    made_again: u64,
+    /// What the session had counted when measuring began.
+    uncounted: Option<Vec<(String, u64)>>,
     /// Successes and failures of each operation.
     outcomes: Vec<(u64, u64)>,
     next_scan: Nanos,
@@ -84,6 +93,7 @@ impl<S: Session> OperationDriver<S> {
             operation: 0,
             since: 0,
             sent: 0,
+            counted: false,
         };
         Self {
             session,
@@ -93,6 +103,9 @@ impl<S: Session> OperationDriver<S> {
             overdue: VecDeque::new(),
             links,
             under_way: 0,
+            postponed: 0,
+            made_again: 0,
+            uncounted: None,
             outcomes: vec![(0, 0); load.operations],
             next_scan: 0,
             down_since: None,
@@ -129,22 +142,21 @@ impl<S: Session> OperationDriver<S> {
         let operation = self
             .session
             .begin(client, &mut Caller::new(links, link, client)) as u32;
+        let counted = self
+            .schedule()
+            .is_some_and(|schedule| now >= schedule.measure);
         self.clients[client as usize] = Client {
             activity: Activity::Busy,
             operation,
             since,
             sent: now,
+            counted,
         };
         self.under_way += 1;
+        if let Some(left) = self.load.total.as_mut().filter(|_| counted) {
+            *left -= 1;
+        }
         if let Some(meter) = &mut self.meter {
-            if let Some(left) = self
-                .load
-                .total
-                .as_mut()
-                .filter(|_| now >= meter.schedule().measure)
-            {
-                *left -= 1;
-            }
             if self.load.arrivals.is_some() {
                 meter.late(now.saturating_sub(since), now);
             }
@@ -162,6 +174,44 @@ impl<S: Session> OperationDriver<S> {
             self.begin(links, client, since, now);
         } else {
             self.idle.push(client);
+        }
+    }
+
+    /// The token of a client's request was refused: the operation is begun again when there is a
+    /// new one, and its latency counts from the first beginning.
+    fn postpone(&mut self, links: &mut Links, client: u32, now: Nanos) {
+        self.under_way -= 1;
+        self.session.reset(client);
+        self.made_again += 1;
+        self.postponed += 1;
+        let slot = &mut self.clients[client as usize];
+        slot.activity = Activity::Postponed;
+        if let Some(left) = self.load.total.as_mut().filter(|_| slot.counted) {
+            *left += 1;
+        }
+        if links.usable(self.link_of(client)) {
+            self.begin_again(links, client, now);
+        }
+    }
+
+    fn begin_again(&mut self, links: &mut Links, client: u32, now: Nanos) {
+        self.postponed -= 1;
+        let slot = &mut self.clients[client as usize];
+        slot.activity = Activity::Idle;
+        let since = slot.since;
+        if self.load.arrivals.is_some() || self.may_begin(now) {
+            self.begin(links, client, since, now);
+        }
+    }
+
+    /// The clients of a connection that wait for it go on.
+    fn resume(&mut self, links: &mut Links, link: LinkId, now: Nanos) {
+        for client in (link as u32..self.clients.len() as u32).step_by(self.links) {
+            match self.clients[client as usize].activity {
+                Activity::Parked => self.go_on(links, client, now),
+                Activity::Postponed if links.usable(link) => self.begin_again(links, client, now),
+                _ => {}
+            }
         }
     }
 
@@ -222,7 +272,7 @@ impl<S: Session> OperationDriver<S> {
                 self.go_on(links, client, now);
             }
         }
-        let any_usable = (0..links.len()).any(|link| links.usable(link));
+        let any_usable = links.logging_in || (0..links.len()).any(|link| links.usable(link));
         match self.down_since {
             _ if any_usable => self.down_since = None,
             None => self.down_since = Some(now),
@@ -252,6 +302,23 @@ impl<S: Session> OperationDriver<S> {
         }
     }
 
+    /// What has been counted besides latencies, from the beginning on.
+    fn counted_so_far(&self) -> Vec<(String, u64)> {
+        let mut counters = self.session.counters();
+        let text = "requests made again after a new login";
+        counters.push((text.to_owned(), self.made_again));
+        counters
+    }
+
+    /// Requests of an open loop that are due and not under way.
+    fn unsent(&self) -> usize {
+        let postponed = match self.load.arrivals {
+            Some(_) => self.postponed,
+            None => 0,
+        };
+        self.overdue.len() + postponed
+    }
+
     fn is_over(&self, now: Nanos) -> bool {
         let Some(schedule) = self.schedule() else {
             return true;
@@ -261,7 +328,7 @@ impl<S: Session> OperationDriver<S> {
         }
         let waits = match self.load.total {
             Some(left) => left == 0 && self.under_way == 0,
-            None => now >= schedule.end && self.under_way == 0 && self.overdue.is_empty(),
+            None => now >= schedule.end && self.under_way == 0 && self.unsent() == 0,
         };
         waits
             || now
@@ -274,11 +341,11 @@ impl<S: Session> OperationDriver<S> {
 
 impl<S: Session> Driver for OperationDriver<S> {
     fn ready(&mut self, links: &mut Links, link: LinkId, now: Nanos) {
-        for client in (link as u32..self.clients.len() as u32).step_by(self.links) {
-            if self.clients[client as usize].activity == Activity::Parked {
-                self.go_on(links, client, now);
-            }
-        }
+        self.resume(links, link, now);
+    }
+
+    fn logged_in(&mut self, links: &mut Links, link: LinkId, now: Nanos) {
+        self.resume(links, link, now);
     }
 
     fn message(&mut self, links: &mut Links, link: LinkId, tag: u32, payload: &[u8], now: Nanos) {
@@ -302,10 +369,17 @@ impl<S: Session> Driver for OperationDriver<S> {
             self.clients[tag as usize].sent = now;
             return;
         }
-        self.under_way -= 1;
         let Client {
-            operation, since, ..
+            operation,
+            since,
+            sent,
+            ..
         } = self.clients[tag as usize];
+        if status.refuses_token() && links.renews_token(sent) {
+            self.postpone(links, tag, now);
+            return;
+        }
+        self.under_way -= 1;
         if next == Next::Done {
             self.outcomes[operation as usize].0 += 1;
             if let Some(meter) = &mut self.meter {
@@ -360,6 +434,9 @@ impl<S: Session> Driver for OperationDriver<S> {
                 self.go_on(links, client, now);
             }
         }
+        if self.uncounted.is_none() && now >= schedule.measure {
+            self.uncounted = Some(self.counted_so_far());
+        }
         let next_arrival = self.send_due(links, now);
         if now >= self.next_scan {
             self.scan(links, now);
@@ -373,9 +450,15 @@ impl<S: Session> Driver for OperationDriver<S> {
     }
 
     fn finish(&mut self, now: Nanos) -> Finish {
-        let mut counters = self.session.counters();
+        let mut counters = self.counted_so_far();
+        for (name, before) in self.uncounted.take().unwrap_or_default() {
+            if let Some((_, count)) = counters.iter_mut().find(|(known, _)| *known == name) {
+                *count -= before;
+            }
+        }
+        counters.retain(|(_, count)| *count > 0);
         let unanswered = self.under_way as u64 * u64::from(self.load.arrivals.is_some());
-        let unsent = self.overdue.len() as u64 + unanswered;
+        let unsent = self.unsent() as u64 + unanswered;
         if unsent > 0 {
             counters.push((
                 "requests that were due but not answered by the end".into(),

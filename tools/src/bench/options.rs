@@ -313,6 +313,9 @@ pub struct TargetOptions {
     /// gRPC endpoints
     #[arg(long, value_delimiter = ',', default_value = "127.0.0.1:2379")]
     pub endpoints: Vec<String>,
+    /// Connect only to the leader, of all endpoints
+    #[arg(long)]
+    pub target_leader: bool,
     /// Time a connection may take
     #[arg(long, value_parser = parse_duration, default_value = "5s")]
     pub dial_timeout: Duration,

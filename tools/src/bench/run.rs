@@ -108,7 +108,7 @@ pub fn run(
     let result = RunResult {
         format: FORMAT,
         workload: plan.name.clone(),
-        arguments: std::env::args().skip(1).collect(),
+        arguments: shown_arguments(std::env::args().skip(1)),
         started: started.as_secs(),
         endpoints: servers
             .target
@@ -143,6 +143,25 @@ pub fn run(
         result,
         collector: progress.collector,
     })
+}
+
+/// The command line as results show it: without the user's password.
+fn shown_arguments(arguments: impl Iterator<Item = String>) -> Vec<String> {
+    let hide = |user: &str| match user.split_once(':') {
+        Some((name, _)) => format!("{name}:..."),
+        None => user.to_owned(),
+    };
+    let mut is_user = false;
+    let shown = arguments.map(|word| {
+        let joined = word.strip_prefix("--user=").map(hide);
+        let after = std::mem::replace(&mut is_user, word == "--user");
+        match joined {
+            Some(user) => format!("--user={user}"),
+            None if after => hide(&word),
+            None => word,
+        }
+    });
+    shown.collect()
 }
 
 fn schedule(run: &RunOptions) -> Schedule {
@@ -406,4 +425,31 @@ fn spawn(
         };
         let _ = seat.sender.send(report);
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown_arguments;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let words = [
+            "put",
+            "--user",
+            "root:a:b",
+            "--user=me:secret",
+            "--total",
+            "5:6",
+        ];
+        let shown = shown_arguments(words.into_iter().map(str::to_owned));
+        let wanted = [
+            "put",
+            "--user",
+            "root:...",
+            "--user=me:...",
+            "--total",
+            "5:6",
+        ];
+        assert_eq!(shown, wanted);
+    }
 }

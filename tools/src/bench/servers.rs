@@ -1,10 +1,13 @@
 //! The servers of a run: reached, checked, logged in to, and found among this machine's processes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::Client;
 use super::error::{BenchError, BenchResult};
 use super::http2::{Code, Status};
+use super::login::Login;
+use super::messages::answers::ServerStatus;
 use super::messages::requests;
 use super::method::Method;
 use super::metrics::{self, Metrics};
@@ -40,10 +43,9 @@ impl Servers {
             let (name, password) = user
                 .split_once(':')
                 .ok_or_else(|| BenchError::Options("--user is NAME:PASSWORD".into()))?;
-            let mut client = Client::connect(&target, &target.endpoints[0], options.dial_timeout)?;
-            target.token = Some(client.authenticate(name, password)?);
+            target.login = Some(Arc::new(Login::new(&target, name, password)?));
         }
-        let versions = versions(&target, options.dial_timeout)?;
+        let mut statuses = statuses(&target, options.dial_timeout)?;
         let mut pids = options.server_pid.clone();
         if pids.is_empty() {
             let local = target
@@ -56,9 +58,12 @@ impl Servers {
             pids.sort_unstable();
             pids.dedup();
         }
+        if options.target_leader {
+            keep_leader(&mut target, &mut statuses)?;
+        }
         Ok(Self {
             target,
-            versions,
+            versions: statuses.into_iter().map(|status| status.version).collect(),
             processes: pids.into_iter().map(|pid| (pid, command(pid))).collect(),
         })
     }
@@ -98,42 +103,49 @@ impl Servers {
     }
 }
 
-/// The version of every endpoint's server, which must all belong to one cluster.
-fn versions(target: &Target, timeout: Duration) -> BenchResult<Vec<String>> {
-    let mut versions = Vec::new();
-    let mut first: Option<(u64, &Endpoint)> = None;
+/// What every endpoint's server says of itself; they must all belong to one cluster.
+fn statuses(target: &Target, timeout: Duration) -> BenchResult<Vec<ServerStatus>> {
+    let mut statuses: Vec<ServerStatus> = Vec::new();
     for endpoint in &target.endpoints {
-        let (version, cluster) = version(target, endpoint, timeout)?;
-        versions.push(version);
-        match (cluster.filter(|cluster| *cluster != 0), first) {
-            (None, _) => {}
-            (Some(cluster), None) => first = Some((cluster, endpoint)),
-            (Some(cluster), Some((known, _))) if cluster == known => {}
-            (Some(_), Some((_, other))) => {
-                return Err(BenchError::Options(format!(
-                    "endpoints {} and {} belong to different clusters",
-                    other.authority, endpoint.authority
-                )));
-            }
+        let status = status(target, endpoint, timeout)?;
+        let known = statuses.iter().position(|other| other.cluster != 0);
+        if let Some(known) = known.filter(|_| status.cluster != 0)
+            && statuses[known].cluster != status.cluster
+        {
+            return Err(BenchError::Options(format!(
+                "endpoints {} and {} belong to different clusters",
+                target.endpoints[known].authority, endpoint.authority
+            )));
         }
+        statuses.push(status);
     }
-    Ok(versions)
+    Ok(statuses)
 }
 
-/// Version and cluster of one server.
-fn version(
-    target: &Target,
-    endpoint: &Endpoint,
-    timeout: Duration,
-) -> BenchResult<(String, Option<u64>)> {
+/// Leaves of the endpoints, and of what their servers said, only the leader's.
+fn keep_leader(target: &mut Target, statuses: &mut Vec<ServerStatus>) -> BenchResult<()> {
+    let Some(leader) = statuses.iter().position(ServerStatus::leads) else {
+        let text = "--target-leader: none of the endpoints is the leader's";
+        return Err(BenchError::Options(text.into()));
+    };
+    target.endpoints = vec![target.endpoints.swap_remove(leader)];
+    *statuses = vec![statuses.swap_remove(leader)];
+    Ok(())
+}
+
+/// What one server says of itself.
+fn status(target: &Target, endpoint: &Endpoint, timeout: Duration) -> BenchResult<ServerStatus> {
     let status = match Client::connect(target, endpoint, timeout)?.status() {
-        Ok((version, cluster)) => return Ok((version, Some(cluster))),
+        Ok(status) => return Ok(status),
         Err(BenchError::Refused { status, .. }) => status,
         Err(error) => return Err(error),
     };
     match status.code {
         // A user without rights still speaks to an etcd v3 server.
-        Code::PERMISSION_DENIED => Ok((format!("unknown ({status})"), None)),
+        Code::PERMISSION_DENIED => Ok(ServerStatus {
+            version: format!("unknown ({status})"),
+            ..ServerStatus::default()
+        }),
         Code::UNAUTHENTICATED => Err(wants_user(endpoint, status)),
         Code::INVALID_ARGUMENT if status.message.contains("user name is empty") => {
             Err(wants_user(endpoint, status))

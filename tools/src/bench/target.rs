@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use super::error::{BenchError, BenchResult};
 use super::insecure::AcceptAnyCertificate;
+use super::login::Login;
 
 /// One server.
 #[derive(Debug, Clone)]
@@ -85,8 +86,8 @@ pub struct Target {
     pub endpoints: Vec<Endpoint>,
     /// TLS settings, if any endpoint is secure.
     pub tls: Option<Arc<rustls::ClientConfig>>,
-    /// Token of the authenticated user.
-    pub token: Option<String>,
+    /// The user's login, if there is one.
+    pub login: Option<Arc<Login>>,
     /// How long a connection may take to come up.
     pub dial_timeout: Duration,
 }
@@ -118,7 +119,7 @@ impl Target {
         Ok(Self {
             endpoints,
             tls,
-            token: None,
+            login: None,
             dial_timeout,
         })
     }

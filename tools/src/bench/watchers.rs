@@ -7,6 +7,7 @@ use std::sync::mpsc::Sender;
 
 use super::clock::{Nanos, SECOND};
 use super::http2::Status;
+use super::http2::status::refuses_token;
 use super::links::{LinkId, Links};
 use super::messages::{answers, requests};
 use super::meter::{Meter, Report, Schedule};
@@ -45,6 +46,8 @@ pub struct WatchDriver {
     sender: Sender<Report>,
     meter: Option<Meter>,
     created: Vec<usize>,
+    /// Connections whose watchers were refused for a void token.
+    refused: Vec<bool>,
     cancelled: u64,
     unstamped: u64,
     last_event: Nanos,
@@ -71,6 +74,7 @@ impl WatchDriver {
             sender,
             meter: None,
             created: vec![0; links],
+            refused: vec![false; links],
             cancelled: 0,
             unstamped: 0,
             last_event: 0,
@@ -118,8 +122,20 @@ impl Driver for WatchDriver {
         }
     }
 
-    fn message(&mut self, _: &mut Links, link: LinkId, _tag: u32, payload: &[u8], now: Nanos) {
+    fn logged_in(&mut self, links: &mut Links, link: LinkId, now: Nanos) {
+        if std::mem::take(&mut self.refused[link]) && links.usable(link) {
+            (0..self.plan.streams).for_each(|stream| links.cancel(link, stream as u32));
+            self.ready(links, link, now);
+        }
+    }
+
+    fn message(&mut self, links: &mut Links, link: LinkId, _tag: u32, payload: &[u8], now: Nanos) {
         let head = answers::watch_head(payload);
+        if head.canceled && refuses_token(&answers::watch_cancel_reason(payload)) {
+            self.refused[link] = true;
+            links.want_login();
+            return;
+        }
         self.created[link] += usize::from(head.created && !head.canceled);
         self.cancelled += u64::from(head.canceled);
         for (deletion, key_value) in answers::watch_events(payload) {

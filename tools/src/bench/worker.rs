@@ -19,6 +19,7 @@ use super::error::{BenchError, BenchResult};
 use super::http2::{Event, Status};
 use super::link::{ReadOutcome, State};
 use super::links::{LinkId, Links};
+use super::login::Renewal;
 use super::meter::Schedule;
 use super::process::{ThreadUsage, thread_times};
 use super::target::Target;
@@ -29,6 +30,8 @@ const READ_BUFFER: usize = 256 << 10;
 const RETRY: Nanos = 20_000_000;
 /// How often links are checked for overdue connections and retries.
 const HOUSEKEEPING: Nanos = 20_000_000;
+/// After a login whose token is refused from the beginning, the next is made this much later.
+const LOGIN_PAUSE: Nanos = SECOND;
 
 /// What a driver wants after a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +55,9 @@ pub trait Driver: Send {
 
     /// A link went down, and with it the calls `tags`; the worker connects it again.
     fn lost(&mut self, links: &mut Links, link: LinkId, tags: &[u32], reason: &str, now: Nanos);
+
+    /// Calls on a link carry a new token from now on.
+    fn logged_in(&mut self, _links: &mut Links, _link: LinkId, _now: Nanos) {}
 
     /// Everything needed before the measured time has been set up.
     fn prepared(&self, links: &Links) -> bool {
@@ -99,6 +105,9 @@ impl Driver for Box<dyn Driver> {
     fn lost(&mut self, links: &mut Links, link: LinkId, tags: &[u32], reason: &str, now: Nanos) {
         (**self).lost(links, link, tags, reason, now);
     }
+    fn logged_in(&mut self, links: &mut Links, link: LinkId, now: Nanos) {
+        (**self).logged_in(links, link, now);
+    }
     fn prepared(&self, links: &Links) -> bool {
         (**self).prepared(links)
     }
@@ -127,6 +136,8 @@ pub struct Worker<D> {
     timer_at: Nanos,
     next_housekeeping: Nanos,
     last_failure: Option<String>,
+    /// Why there will be no new token.
+    login_refused: Option<String>,
 }
 
 impl<D: Driver> Worker<D> {
@@ -159,6 +170,7 @@ impl<D: Driver> Worker<D> {
             timer_at: Nanos::MAX,
             next_housekeeping: 0,
             last_failure: None,
+            login_refused: None,
         })
     }
 
@@ -208,6 +220,9 @@ impl<D: Driver> Worker<D> {
                 Turn::Done => break,
                 Turn::Until(at) => at,
             };
+            if self.login_refused.is_some() {
+                break;
+            }
             self.flush_dirty();
             self.one_turn(wake_at)?;
         }
@@ -219,7 +234,11 @@ impl<D: Driver> Worker<D> {
             usage.busy = busy_after.saturating_sub(busy) as f64 / span;
             usage.waiting = waiting_after.saturating_sub(waiting) as f64 / span;
         }
-        Ok((self.driver.finish(ended), usage))
+        let mut finish = self.driver.finish(ended);
+        if let Some(why) = self.login_refused.take() {
+            finish.failure.get_or_insert(why);
+        }
+        Ok((finish, usage))
     }
 
     /// Waits for readiness, until `wake_at` at most, and handles it.
@@ -246,6 +265,10 @@ impl<D: Driver> Worker<D> {
         if after >= self.next_housekeeping {
             self.next_housekeeping = after + HOUSEKEEPING;
             self.housekeeping(after)?;
+            self.take_token(after);
+        }
+        if std::mem::take(&mut self.links.login_wanted) {
+            self.log_in_again(after);
         }
         self.flush_dirty();
         self.report_failed();
@@ -347,6 +370,11 @@ impl<D: Driver> Worker<D> {
                     .message(&mut self.links, link, tag, &payload, received);
             }
             Event::Ended { tag, status } => {
+                if status.is_ok() {
+                    self.links.token_works = true;
+                } else if status.refuses_token() {
+                    self.log_in_again(received);
+                }
                 self.driver
                     .ended(&mut self.links, link, tag, status, received);
             }
@@ -395,6 +423,51 @@ impl<D: Driver> Worker<D> {
     fn report_failed(&mut self) {
         while let Some((link, reason)) = self.links.failed.pop() {
             self.lose(link, &reason);
+        }
+    }
+
+    /// A call's token was refused: asks for a new one, unless the present one was just given and has
+    /// never been any good.
+    fn log_in_again(&mut self, at: Nanos) {
+        let links = &mut self.links;
+        let given = links.token_since;
+        let fresh = given > 0 && at < given + LOGIN_PAUSE && !links.token_works;
+        if let Some(login) = links
+            .target
+            .login
+            .as_ref()
+            .filter(|_| !links.logging_in && !fresh)
+        {
+            links.logging_in = true;
+            login.begin_renewal(&links.target, links.token_number);
+        }
+    }
+
+    /// Takes the token of a later login, whoever asked for it, and lets calls go on.
+    fn take_token(&mut self, at: Nanos) {
+        let links = &mut self.links;
+        let Some(login) = &links.target.login else {
+            return;
+        };
+        if !links.logging_in && login.newest() == links.token_number {
+            return;
+        }
+        match login.since(links.token_number) {
+            Renewal::UnderWay => {}
+            Renewal::Refused(why) => {
+                self.login_refused =
+                    Some(format!("the token is void, and a new login failed: {why}"));
+            }
+            Renewal::Done(token) => {
+                for link in &mut links.links {
+                    link.connection.set_token(Some(token.text.clone()));
+                }
+                (links.token_number, links.token_since) = (token.number, at);
+                (links.logging_in, links.token_works) = (false, false);
+                for link in 0..self.links.len() {
+                    self.driver.logged_in(&mut self.links, link, at);
+                }
+            }
         }
     }
 

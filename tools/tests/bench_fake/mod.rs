@@ -4,8 +4,9 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 mod forward;
+mod store;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +16,8 @@ use std::time::Duration;
 use forward::Upstream;
 use reeve_tools::bench::http2::frame::{self, FrameHeader, HEADER_LENGTH};
 use reeve_tools::bench::http2::hpack::{self, Decoder};
-use reeve_tools::bench::messages::{self, Fields, answers::bytes_of, answers::number_of};
+use reeve_tools::bench::messages::{self, answers::bytes_of};
+use store::Store;
 
 /// What the server does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,36 +38,19 @@ pub(crate) enum Fault {
     Slow,
     /// It knows no method at all.
     Ignorant,
+    /// After 300 requests with it a token is void.
+    ForgetsTokens,
+    /// After 300 requests the token is void, and the password is another.
+    ChangesPassword,
 }
+
+/// Requests that a token is good for, where the server forgets tokens.
+const TOKEN_LASTS: u64 = 300;
 
 /// The time of a put with [`Fault::Slow`].
 pub(crate) const PUT_TAKES: Duration = Duration::from_millis(5);
 
-#[derive(Clone)]
-struct Version {
-    revision: i64,
-    created: i64,
-    version: i64,
-    value: Option<Vec<u8>>,
-}
-
-struct Watcher {
-    connection: Out,
-    stream: u32,
-    key: Vec<u8>,
-    end: Vec<u8>,
-}
-
 type Out = Arc<Mutex<Box<dyn Write + Send>>>;
-
-#[derive(Default)]
-struct Store {
-    revision: i64,
-    keys: BTreeMap<Vec<u8>, Vec<Version>>,
-    watchers: Vec<Watcher>,
-    granted: i64,
-    leases: BTreeSet<i64>,
-}
 
 /// A running server; it stops accepting when dropped.
 pub(crate) struct Fake {
@@ -81,6 +66,9 @@ struct Shared {
     requests: AtomicU64,
     reads: AtomicU64,
     puts: AtomicU64,
+    /// Logins so far, and requests made since the last.
+    logins: AtomicU64,
+    since_login: AtomicU64,
     sockets: Mutex<Vec<TcpStream>>,
     stopped: AtomicBool,
     port: u16,
@@ -123,13 +111,12 @@ impl Fake {
         let shared = Arc::new(Shared {
             fault,
             user,
-            store: Mutex::new(Store {
-                revision: 1,
-                ..Store::default()
-            }),
+            store: Mutex::new(Store::new()),
             requests: AtomicU64::new(0),
             reads: AtomicU64::new(0),
             puts: AtomicU64::new(0),
+            logins: AtomicU64::new(0),
+            since_login: AtomicU64::new(0),
             sockets: Mutex::new(Vec::new()),
             stopped: AtomicBool::new(false),
             port,
@@ -295,13 +282,16 @@ fn answer(stream: u32, request: &Request, out: &Out, shared: &Arc<Shared>) {
     }
     let body = request.body.get(5..).unwrap_or_default();
     let method = request.path.rsplit('/').next().unwrap_or_default();
-    if shared.user.is_some() && method != "Authenticate" && request.token != "let-me-in" {
-        reply(out, stream, Err((3, "etcdserver: user name is empty")));
+    if shared.user.is_some()
+        && method != "Authenticate"
+        && let Err(refusal) = check_token(&request.token, shared)
+    {
+        reply(out, stream, Err(refusal));
         return;
     }
     let result = match method {
         _ if shared.fault == Fault::Ignorant => Err((12, "unknown method")),
-        "LeaseGrant" | "LeaseRevoke" => Ok(lease(method, body, shared)),
+        "LeaseGrant" | "LeaseRevoke" => Ok(store::lease(method, body, shared)),
         "Authenticate" => authenticate(body, shared),
         "Status" => {
             // Every server is a cluster of its own.
@@ -312,15 +302,15 @@ fn answer(stream: u32, request: &Request, out: &Out, shared: &Arc<Shared>) {
             messages::bytes(&mut answer, 2, b"3.7.0-fake");
             Ok(answer)
         }
-        "Range" => Ok(range(body, shared)),
+        "Range" => Ok(store::range(body, shared)),
         "Put" | "DeleteRange" | "Txn" if shared.fault == Fault::Refuses => {
             Err((8, "etcdserver: mvcc: database space exceeded"))
         }
-        "Put" => Ok(put(body, shared)),
-        "DeleteRange" => Ok(delete(body, &mut shared.store.lock().unwrap())),
-        "Txn" => Ok(txn(body, shared)),
+        "Put" => Ok(store::put(body, shared)),
+        "DeleteRange" => Ok(store::delete(body, &mut shared.store.lock().unwrap())),
+        "Txn" => Ok(store::txn(body, shared)),
         "Watch" => {
-            watch(stream, body, out, shared);
+            store::watch(stream, body, out, shared);
             return;
         }
         _ => Err((12, "unknown method")),
@@ -364,10 +354,17 @@ fn write_message(out: &mut Vec<u8>, stream: u32, message: &[u8]) {
     }
 }
 
-fn header(revision: i64) -> Vec<u8> {
-    let mut out = Vec::new();
-    messages::nested(&mut out, 1, |out| messages::integer(out, 3, revision));
-    out
+fn check_token(token: &str, shared: &Shared) -> Result<(), (u32, &'static str)> {
+    if token.is_empty() {
+        return Err((3, "etcdserver: user name is empty"));
+    }
+    let newest = shared.logins.load(Ordering::Relaxed);
+    let forgets = matches!(shared.fault, Fault::ForgetsTokens | Fault::ChangesPassword);
+    let made = shared.since_login.fetch_add(1, Ordering::Relaxed);
+    if token != format!("let-me-in-{newest}") || (forgets && made >= TOKEN_LASTS) {
+        return Err((16, "etcdserver: invalid auth token"));
+    }
+    Ok(())
 }
 
 fn authenticate(body: &[u8], shared: &Shared) -> Result<Vec<u8>, (u32, &'static str)> {
@@ -375,237 +372,16 @@ fn authenticate(body: &[u8], shared: &Shared) -> Result<Vec<u8>, (u32, &'static 
     let right = shared
         .user
         .map(|(name, password)| (name.as_bytes(), password.as_bytes()));
-    if Some(given) != right {
+    let again = shared.logins.load(Ordering::Relaxed) > 0;
+    if Some(given) != right || (again && shared.fault == Fault::ChangesPassword) {
         return Err((
             3,
             "etcdserver: authentication failed, invalid user ID or password",
         ));
     }
-    let mut answer = header(1);
-    messages::bytes(&mut answer, 2, b"let-me-in");
+    let mut answer = store::header(1);
+    let number = shared.logins.fetch_add(1, Ordering::Relaxed) + 1;
+    shared.since_login.store(0, Ordering::Relaxed);
+    messages::bytes(&mut answer, 2, format!("let-me-in-{number}").as_bytes());
     Ok(answer)
-}
-
-fn lease(method: &str, body: &[u8], shared: &Shared) -> Vec<u8> {
-    let mut store = shared.store.lock().unwrap();
-    let mut answer = header(store.revision);
-    if method == "LeaseRevoke" {
-        store.leases.remove(&number_of(body, 1));
-        return answer;
-    }
-    store.granted += 1;
-    let id = store.granted;
-    store.leases.insert(id);
-    messages::integer(&mut answer, 2, id);
-    messages::integer(&mut answer, 3, number_of(body, 1));
-    answer
-}
-
-fn within(key: &[u8], from: &[u8], end: &[u8]) -> bool {
-    match end {
-        [] => key == from,
-        [0] => key >= from,
-        _ => key >= from && key < end,
-    }
-}
-
-fn write_key_value(out: &mut Vec<u8>, number: u32, key: &[u8], version: &Version) {
-    messages::nested(out, number, |out| {
-        messages::bytes(out, 1, key);
-        messages::integer(out, 2, version.created);
-        messages::integer(out, 3, version.revision);
-        messages::integer(out, 4, version.version);
-        messages::bytes(out, 5, version.value.as_deref().unwrap_or_default());
-    });
-}
-
-/// A range at `revision`, the header saying `shown`.
-fn range_at(body: &[u8], store: &Store, revision: i64, shown: i64) -> Vec<u8> {
-    let (from, end) = (bytes_of(body, 1), bytes_of(body, 2));
-    let limit = number_of(body, 3);
-    let count_only = number_of(body, 9) != 0;
-    let mut answer = header(shown);
-    let mut count = 0;
-    for (key, versions) in store.keys.iter().filter(|(key, _)| within(key, from, end)) {
-        let seen = versions
-            .iter()
-            .rev()
-            .find(|version| version.revision <= revision);
-        let Some(version) = seen.filter(|version| version.value.is_some()) else {
-            continue;
-        };
-        count += 1;
-        if !count_only && (limit == 0 || count <= limit) {
-            write_key_value(&mut answer, 2, key, version);
-        }
-    }
-    messages::boolean(&mut answer, 3, limit > 0 && count > limit && !count_only);
-    messages::integer(&mut answer, 4, count);
-    answer
-}
-
-fn range(body: &[u8], shared: &Shared) -> Vec<u8> {
-    let store = shared.store.lock().unwrap();
-    let now = store.revision;
-    let linearizable = number_of(body, 7) == 0;
-    let stale = matches!(
-        shared.fault,
-        Fault::StaleRead | Fault::StaleReadUnderFreshHeader
-    ) && linearizable
-        && shared.reads.fetch_add(1, Ordering::Relaxed) % 50 == 49;
-    if stale {
-        let old = (now - 40).max(1);
-        let shown = if shared.fault == Fault::StaleRead {
-            old
-        } else {
-            now
-        };
-        return range_at(body, &store, old, shown);
-    }
-    let wanted = number_of(body, 4);
-    range_at(body, &store, if wanted > 0 { wanted } else { now }, now)
-}
-
-fn put(body: &[u8], shared: &Shared) -> Vec<u8> {
-    let mut store = shared.store.lock().unwrap();
-    if shared.fault == Fault::Slow {
-        std::thread::sleep(PUT_TAKES);
-    }
-    let dropped = shared.fault == Fault::DroppedWrite
-        && shared.puts.fetch_add(1, Ordering::Relaxed) % 50 == 49;
-    store.revision += 1;
-    if !dropped {
-        apply(&mut store, bytes_of(body, 1), Some(bytes_of(body, 2)));
-    }
-    header(store.revision)
-}
-
-/// The message of one change.
-fn event(key: &[u8], version: &Version) -> Vec<u8> {
-    let mut message = header(version.revision);
-    messages::nested(&mut message, 11, |out| {
-        messages::boolean(out, 1, version.value.is_none());
-        write_key_value(out, 2, key, version);
-    });
-    message
-}
-
-/// The messages of what a watcher from an earlier revision on has missed.
-fn past_events(store: &Store, create: &[u8]) -> Vec<Vec<u8>> {
-    let (from, end, start) = (
-        bytes_of(create, 1),
-        bytes_of(create, 2),
-        number_of(create, 3),
-    );
-    let mut missed = BTreeMap::new();
-    let watched = store.keys.iter().filter(|(key, _)| within(key, from, end));
-    for (key, versions) in watched.filter(|_| start > 0) {
-        let versions = versions.iter().filter(|one| one.revision >= start);
-        missed.extend(versions.map(|one| (one.revision, event(key, one))));
-    }
-    missed.into_values().collect()
-}
-
-/// Writes a version at the store's revision and tells the watchers.
-fn apply(store: &mut Store, key: &[u8], value: Option<&[u8]>) {
-    let revision = store.revision;
-    let versions = store.keys.entry(key.to_vec()).or_default();
-    let alive = versions.last().filter(|version| version.value.is_some());
-    let version = Version {
-        revision,
-        created: alive.map_or(revision, |version| version.created),
-        version: alive.map_or(0, |version| version.version) + 1,
-        value: value.map(<[u8]>::to_vec),
-    };
-    versions.push(version.clone());
-    let message = event(key, &version);
-    for watcher in &store.watchers {
-        if within(key, &watcher.key, &watcher.end) {
-            let mut bytes = Vec::new();
-            write_message(&mut bytes, watcher.stream, &message);
-            let _ = watcher.connection.lock().unwrap().write_all(&bytes);
-        }
-    }
-}
-
-fn delete(body: &[u8], store: &mut Store) -> Vec<u8> {
-    let (from, end) = (bytes_of(body, 1), bytes_of(body, 2));
-    let alive: Vec<Vec<u8>> = store
-        .keys
-        .iter()
-        .filter(|(key, versions)| {
-            within(key, from, end) && versions.last().is_some_and(|last| last.value.is_some())
-        })
-        .map(|(key, _)| key.clone())
-        .collect();
-    if !alive.is_empty() {
-        store.revision += 1;
-    }
-    for key in &alive {
-        apply(store, key, None);
-    }
-    let mut answer = header(store.revision);
-    messages::integer(&mut answer, 2, alive.len() as i64);
-    answer
-}
-
-/// One comparison of a modification revision, one put, one read otherwise.
-fn txn(body: &[u8], shared: &Shared) -> Vec<u8> {
-    let mut store = shared.store.lock().unwrap();
-    let compare = bytes_of(body, 1);
-    let last = store
-        .keys
-        .get(bytes_of(compare, 3))
-        .and_then(|versions| versions.last());
-    let revision = last
-        .filter(|version| version.value.is_some())
-        .map_or(0, |version| version.revision);
-    let holds = compare.is_empty() || revision == number_of(compare, 6);
-    let operations: Vec<Vec<u8>> = Fields(body)
-        .filter(|(number, _)| *number == if holds { 2 } else { 3 })
-        .map(|(_, operation)| operation.bytes().to_vec())
-        .collect();
-    let mut responses = Vec::new();
-    for operation in operations {
-        let (read, write) = (bytes_of(&operation, 1), bytes_of(&operation, 2));
-        if !write.is_empty() {
-            store.revision += 1;
-            apply(&mut store, bytes_of(write, 1), Some(bytes_of(write, 2)));
-        } else {
-            let answer = range_at(read, &store, store.revision, store.revision);
-            messages::nested(&mut responses, 3, |out| {
-                messages::nested(out, 1, |out| out.extend_from_slice(&answer));
-            });
-        }
-    }
-    let mut answer = header(store.revision);
-    messages::boolean(&mut answer, 2, holds);
-    answer.extend_from_slice(&responses);
-    answer
-}
-
-fn watch(stream: u32, body: &[u8], out: &Out, shared: &Shared) {
-    let create = bytes_of(body, 1);
-    let mut store = shared.store.lock().unwrap();
-    let mut message = header(store.revision);
-    messages::boolean(&mut message, 3, true);
-    let mut bytes = Vec::new();
-    frame::write(
-        &mut bytes,
-        frame::HEADERS,
-        frame::END_HEADERS,
-        stream,
-        &[0x88],
-    );
-    write_message(&mut bytes, stream, &message);
-    for past in past_events(&store, create) {
-        write_message(&mut bytes, stream, &past);
-    }
-    let _ = out.lock().unwrap().write_all(&bytes);
-    store.watchers.push(Watcher {
-        connection: Arc::clone(out),
-        stream,
-        key: bytes_of(create, 1).to_vec(),
-        end: bytes_of(create, 2).to_vec(),
-    });
 }

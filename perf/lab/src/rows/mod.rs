@@ -51,7 +51,7 @@ pub(crate) const ALL: [Row; 10] = [
     Row {
         title: "Three members, clients spread over all",
         most_rounds: MANY,
-        seconds: |scale| 2 * (scale.seconds + START) + 3,
+        seconds: |scale| 3 * (scale.seconds + START) + 3,
         measure: rates::three_members,
     },
     Row {
@@ -75,7 +75,7 @@ pub(crate) const ALL: [Row; 10] = [
     Row {
         title: "Put p99.9 and longest stall at 2,000/s",
         most_rounds: 3,
-        seconds: |scale| 4 * (scale.stall_seconds + START) + scale.garbage_bytes / (40 << 20),
+        seconds: |scale| 5 * (scale.stall_seconds + START) + scale.garbage_bytes / (40 << 20),
         measure: stalls::stalls,
     },
     Row {

@@ -113,17 +113,27 @@ pub(super) fn three_members(lab: &Lab, kind: Kind, figures: &mut Vec<Figure>) ->
     let seconds = lab.scale.seconds;
     let workload = format!("put --conns 102 --clients 1020 --duration {seconds}s");
     let many = lab.generator.run(&server, &workload)?;
-    let one = lab
-        .generator
-        .run(&server, &format!("put --duration {seconds}s"))?;
-    let (many_puts, one_put) = (operation(&many, "put")?, operation(&one, "put")?);
+    let puts = operation(&many, "put")?;
     figures.extend([
-        figure("puts/s, 1,020 clients", many_puts.rate),
+        figure("puts/s, 1,020 clients", puts.rate),
         figure("CPU us per put, three servers", server_cpu(&many)),
-        figure("p50 ms, 1,020 clients", many_puts.latency_us.p50 / 1e3),
-        figure("p99 ms, 1,020 clients", many_puts.latency_us.p99 / 1e3),
-        figure("p50 us, one client", one_put.latency_us.p50),
-        figure("p99 us, one client", one_put.latency_us.p99),
+        figure("p50 ms, 1,020 clients", puts.latency_us.p50 / 1e3),
+        figure("p99 ms, 1,020 clients", puts.latency_us.p99 / 1e3),
     ]);
+    // A follower passes a put on to the leader, so one client's latency depends on where it is.
+    let (leader, follower) = server.leader_and_follower()?;
+    for (name, endpoint) in [("at the leader", leader), ("at a follower", follower)] {
+        let workload = format!("put --duration {seconds}s");
+        let one = lab.generator.run_at(&server, &endpoint, &workload)?;
+        let puts = operation(&one, "put")?;
+        figures.extend([
+            figure(&format!("p50 us, one client {name}"), puts.latency_us.p50),
+            figure(&format!("p99 us, one client {name}"), puts.latency_us.p99),
+            figure(
+                &format!("CPU us per put, three servers, one client {name}"),
+                server_cpu(&one),
+            ),
+        ]);
+    }
     Ok(())
 }

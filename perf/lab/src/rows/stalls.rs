@@ -1,5 +1,7 @@
 //! Row 8: rare delays at a moderate rate, idle and beside maintenance.
 
+use std::time::{Duration, Instant};
+
 use reeve_tools::bench::result::RunResult;
 
 use crate::error::{LabError, LabResult};
@@ -39,25 +41,36 @@ fn figures_of(name: &str, result: &RunResult) -> LabResult<Vec<Figure>> {
 const NEVER: &str = "1000000000";
 
 /// Row 8. Both servers make a checkpoint (etcd: a Raft snapshot) after `--snapshot-count` entries,
-/// 10,000 by default, which is every 5 seconds at this rate; "idle" is without any. A server that
-/// lacks one kind of maintenance is still measured beside the other.
+/// 10,000 by default, which is every 5 seconds at this rate; "idle" is without any. What a server
+/// lacks is told after the rest has been measured.
 pub(super) fn stalls(lab: &Lab, kind: Kind, figures: &mut Vec<Figure>) -> LabResult<()> {
     let without_checkpoints = Setup {
         flags: vec!["--snapshot-count".into(), NEVER.into()],
         ..Setup::default()
     };
-    {
+    let (snapshots, defragmentation) = {
         let server = lab.server_with(kind, without_checkpoints, None)?;
         figures.extend(figures_of("idle", &load(lab, &server)?)?);
-    }
+        // Asked here, where it costs nothing, so that no minute is spent beside a call that is refused.
+        (snapshot(&server), defragment(&server))
+    };
     let server = lab.server(kind)?;
     figures.extend(figures_of("with checkpoints", &load(lab, &server)?)?);
     make_garbage(lab, &server)?;
-    let snapshots = beside_snapshots(lab, &server, figures);
-    let defragmentation = beside_defragmentation(lab, &server, figures);
-    match (snapshots, defragmentation) {
-        (Err(one), Err(other)) => Err(LabError::Impossible(format!("{one}; {other}"))),
-        (one, other) => one.and(other),
+    let mut lacking = Vec::new();
+    let mut note = |outcome: LabResult<()>| lacking.extend(outcome.err().map(|e| e.to_string()));
+    note(snapshots.and_then(|_| beside_snapshots(lab, &server, figures)));
+    note(beside_once(lab, &server, "compaction", figures, || {
+        compact(&server)
+    }));
+    note(defragmentation.and_then(|()| {
+        beside_once(lab, &server, "defragmentation", figures, || {
+            defragment(&server)
+        })
+    }));
+    match lacking.is_empty() {
+        true => Ok(()),
+        false => Err(LabError::Impossible(lacking.join("; "))),
     }
 }
 
@@ -68,24 +81,30 @@ fn beside_snapshots(lab: &Lab, server: &Server, figures: &mut Vec<Figure>) -> La
     Ok(())
 }
 
-fn beside_defragmentation(lab: &Lab, server: &Server, figures: &mut Vec<Figure>) -> LabResult<()> {
-    let mut done = false;
+/// Measures the load beside work that is done once.
+fn beside_once(
+    lab: &Lab,
+    server: &Server,
+    name: &str,
+    figures: &mut Vec<Figure>,
+    mut work: impl FnMut() -> LabResult<()> + Send,
+) -> LabResult<()> {
+    let mut took = None;
     let once = || {
-        if done {
-            std::thread::sleep(std::time::Duration::from_millis(20));
+        if took.is_some() {
+            std::thread::sleep(Duration::from_millis(20));
             return Ok(());
         }
-        done = true;
         // The load is to be steady before the work begins.
-        std::thread::sleep(std::time::Duration::from_secs(1));
-        compact(server)?;
-        defragment(server)
+        std::thread::sleep(Duration::from_secs(1));
+        let began = Instant::now();
+        work()?;
+        took = Some(began.elapsed().as_secs_f64());
+        Ok(())
     };
     let (result, _) = beside(once, || load(lab, server))?;
-    figures.extend(figures_of(
-        "during compaction and defragmentation",
-        &result,
-    )?);
+    figures.extend(figures_of(&format!("during {name}"), &result)?);
+    figures.extend(took.map(|took| figure(&format!("{name} took s"), took)));
     Ok(())
 }
 

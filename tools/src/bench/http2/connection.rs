@@ -150,6 +150,11 @@ impl Connection {
         }
     }
 
+    /// Calls that are made from now on carry `token`.
+    pub fn set_token(&mut self, token: Option<String>) {
+        self.headers.set_token(token);
+    }
+
     /// Bytes to be written to the peer; the caller drains them.
     pub fn output(&mut self) -> &mut Vec<u8> {
         &mut self.out

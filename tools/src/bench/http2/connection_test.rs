@@ -172,6 +172,37 @@ fn request_headers_shrink_to_indexes_and_decode() {
 }
 
 #[test]
+fn a_new_token_replaces_the_old_one_within_the_table() {
+    let mut connection = Connection::new(false, "h:1".into(), Some("first".into()));
+    let mut decoder = hpack::Decoder::default();
+    let mut tag = 0;
+    for token in ["first", "second", "third"] {
+        connection.set_token(Some(token.into()));
+        connection.output().clear();
+        for method in [Method::Put, Method::Range, Method::Put] {
+            connection.call(method, tag, true, |_| {});
+            tag += 1;
+        }
+        let mut lengths = Vec::new();
+        for (_, block) in frames(connection.output())
+            .iter()
+            .filter(|(head, _)| head.kind == frame::HEADERS)
+        {
+            let mut seen = Vec::new();
+            let each = |name: &[u8], value: &[u8]| {
+                if name == b"token" {
+                    seen.push(String::from_utf8_lossy(value).into_owned());
+                }
+            };
+            decoder.decode(block, each).unwrap();
+            assert_eq!(seen, [token]);
+            lengths.push(block.len());
+        }
+        assert_eq!(lengths[2], 8, "the table is used again");
+    }
+}
+
+#[test]
 fn a_small_peer_table_disables_ours() {
     let mut connection = connected();
     connection.call(Method::Put, 0, true, |_| {});

@@ -47,12 +47,13 @@ pub(super) struct RequestHeaders {
     /// The peer's table is smaller than we need: announce zero and send literals.
     without_table: bool,
     announce_zero: bool,
+    /// The peer's table is to be emptied: what is in it carries an old token.
+    start_anew: bool,
 }
 
 impl RequestHeaders {
     pub(super) fn new(secure: bool, authority: String, token: Option<String>) -> Self {
-        let oversize = authority.len() + token.as_ref().map_or(0, String::len) > COMMON_LIMIT / 2;
-        Self {
+        let mut headers = Self {
             path_bytes: 0,
             secure,
             authority,
@@ -61,8 +62,31 @@ impl RequestHeaders {
             paths: [None; Method::COUNT],
             blocks: [const { None }; Method::COUNT],
             insertions: 0,
-            without_table: oversize,
+            without_table: false,
             announce_zero: false,
+            start_anew: false,
+        };
+        headers.without_table = headers.is_oversize();
+        headers
+    }
+
+    fn is_oversize(&self) -> bool {
+        self.authority.len() + self.token.as_ref().map_or(0, String::len) > COMMON_LIMIT / 2
+    }
+
+    /// Sends `token` from now on. The peer's table is emptied with the next block and filled anew,
+    /// so that all that is sent stays within the size every peer starts with.
+    pub(super) fn set_token(&mut self, token: Option<String>) {
+        self.token = token;
+        self.common = None;
+        self.paths = [None; Method::COUNT];
+        self.blocks = [const { None }; Method::COUNT];
+        self.insertions = 0;
+        self.path_bytes = 0;
+        if !self.without_table {
+            self.without_table = self.is_oversize();
+            self.announce_zero = self.without_table;
+            self.start_anew = !self.without_table;
         }
     }
 
@@ -82,6 +106,11 @@ impl RequestHeaders {
             }
             self.write_fields(method, out, 0x00, 4);
             return;
+        }
+        if std::mem::take(&mut self.start_anew) {
+            // Both sizes are told, the smallest of them first (RFC 7541, section 4.2).
+            write_integer(out, 0x20, 5, 0);
+            write_integer(out, 0x20, 5, TABLE_NEEDED as usize);
         }
         let slot = method as usize;
         let path_bytes = method.path().len() + ":path".len() + ENTRY_OVERHEAD;

@@ -87,12 +87,25 @@ impl Status {
     pub fn is_ok(&self) -> bool {
         self.code == Code::OK
     }
+
+    /// Whether the server refuses the token that came with the call, so that a new login may help.
+    #[must_use]
+    pub fn refuses_token(&self) -> bool {
+        !self.is_ok() && refuses_token(&self.message)
+    }
 }
 
 impl std::fmt::Display for Status {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{}: {}", self.code.name(), self.message)
     }
+}
+
+/// Whether `reason` says that a token is void: it has expired, or users have changed since. The words
+/// are etcd's.
+#[must_use]
+pub fn refuses_token(reason: &str) -> bool {
+    reason.contains("invalid auth token") || reason.contains("revision of auth store is old")
 }
 
 /// Decodes the percent-encoding of `grpc-message`; malformed escapes stay as they are.

@@ -27,12 +27,6 @@ pub fn revision(answer: &[u8]) -> i64 {
     number_of(bytes_of(answer, 1), 3)
 }
 
-/// `header.cluster_id`, field 1 of the header.
-#[must_use]
-pub fn cluster(answer: &[u8]) -> u64 {
-    number_of(bytes_of(answer, 1), 1).cast_unsigned()
-}
-
 /// A key with its value and revisions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeyValue<'a> {
@@ -143,6 +137,12 @@ pub fn watch_head(answer: &[u8]) -> WatchHead {
     head
 }
 
+/// Why the server cancelled the watcher; empty when it did not, or does not say.
+#[must_use]
+pub fn watch_cancel_reason(answer: &[u8]) -> String {
+    String::from_utf8_lossy(bytes_of(answer, 6)).into_owned()
+}
+
 /// An event of a watch answer: whether it is a deletion, and the key.
 pub fn watch_events(answer: &[u8]) -> impl Iterator<Item = (bool, KeyValue<'_>)> {
     const EVENTS: u32 = 11;
@@ -154,10 +154,37 @@ pub fn watch_events(answer: &[u8]) -> impl Iterator<Item = (bool, KeyValue<'_>)>
         })
 }
 
-/// The version in the answer to a status request.
-#[must_use]
-pub fn version(answer: &[u8]) -> String {
-    String::from_utf8_lossy(bytes_of(answer, 2)).into_owned()
+/// What a server says of itself in the answer to a status request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerStatus {
+    /// Its version.
+    pub version: String,
+    /// Its cluster's identity, 0 when it names none.
+    pub cluster: u64,
+    /// Its own identity.
+    pub member: u64,
+    /// The identity of the leader it knows of, 0 for none.
+    pub leader: u64,
+}
+
+impl ServerStatus {
+    /// Reads the answer to a status request.
+    #[must_use]
+    pub fn read(answer: &[u8]) -> Self {
+        let header = |number| number_of(bytes_of(answer, 1), number).cast_unsigned();
+        Self {
+            version: String::from_utf8_lossy(bytes_of(answer, 2)).into_owned(),
+            cluster: header(1),
+            member: header(2),
+            leader: number_of(answer, 4).cast_unsigned(),
+        }
+    }
+
+    /// Whether it leads its cluster.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.leader != 0 && self.leader == self.member
+    }
 }
 
 /// The previous values in the deletions of a watch answer, of those that carry one.

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::charts::{Axes, Line, lines};
 use super::html::{PERCENTILES, escape, page, percentile_curve};
-use crate::bench::compare::{Comparison, number};
+use super::number::{number, spread};
+use crate::bench::compare::Comparison;
 use crate::bench::result::RunResult;
 
 const RATE_BY_ROUND: Axes<'_> = Axes {
@@ -63,10 +64,12 @@ fn figures_table(comparison: &Comparison) -> String {
         let (ratio, least, greatest) = figure.ratio;
         let _ = write!(
             text,
-            "<tr><td>{}<td>{}<td>{}<td>{ratio:.2}<td>{least:.2} to {greatest:.2}</tr>",
+            "<tr><td>{}<td>{}<td>{}<td>{}<td>{}</tr>",
             escape(&figure.name),
             number(figure.a),
             number(figure.b),
+            number(ratio),
+            spread(least, greatest),
         );
     }
     text + "</table>"

@@ -5,5 +5,6 @@ pub mod compare_html;
 pub mod hdr_log;
 pub mod html;
 pub mod live;
+pub mod number;
 pub mod printer;
 pub mod table;

@@ -121,6 +121,8 @@ pub struct MixSession {
     key: Vec<u8>,
     keys_read: u64,
     missing: u64,
+    /// Deletions that found nothing.
+    deleted_nothing: u64,
     conflicts: u64,
 }
 
@@ -138,6 +140,7 @@ impl MixSession {
             key: Vec::new(),
             keys_read: 0,
             missing: 0,
+            deleted_nothing: 0,
             conflicts: 0,
         }
     }
@@ -344,6 +347,7 @@ impl Session for MixSession {
                 state.found = found.is_some();
                 state.revision = found.map_or(0, |found| found.mod_revision);
             }
+            Action::Delete => state.found = answers::number_of(payload, 2) > 0,
             Action::CompareAndSwap => state.succeeded = answers::txn_succeeded(payload),
             Action::Range { .. } | Action::Scan => {
                 self.keys_read += answers::range_keys(payload).count() as u64;
@@ -379,6 +383,7 @@ impl Session for MixSession {
         state.step += 1;
         match (&self.entries[state.entry].action, state.step) {
             (Action::Get, _) => self.missing += u64::from(!state.found),
+            (Action::Delete, _) => self.deleted_nothing += u64::from(!state.found),
             (Action::CompareAndSwap, 1) => {
                 self.send_swap(client, caller);
                 return Next::Sent;
@@ -401,6 +406,7 @@ impl Session for MixSession {
         let counters = [
             ("keys read by ranges", self.keys_read),
             ("gets that found no key", self.missing),
+            ("deletions that found no key", self.deleted_nothing),
             ("transactions that lost the race", self.conflicts),
         ];
         let seen = counters.into_iter().filter(|(_, count)| *count > 0);
