@@ -72,6 +72,21 @@ fn a_rate_beyond_the_server_is_not_claimed() {
 }
 
 #[test]
+fn a_total_ends_a_run_whose_rate_is_beyond_the_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let json = directory.path().join("total.json");
+    let server = Fake::start(Fault::Slow);
+    let endpoint = server.endpoint();
+    let load = ["put", "--rate", "2000", "--total", "150", "--clients", "3"];
+    let output = ["--endpoints", &endpoint, "--json", json.to_str().unwrap()];
+    let output = bench(&[&load[..], &output].concat());
+    assert_eq!(output.status.code(), Some(0));
+    let result: RunResult = read(&json);
+    assert_eq!(result.operations[0].count, 150);
+    assert!(result.seconds < 15.0, "{} s for 150 puts", result.seconds);
+}
+
+#[test]
 fn what_the_server_does_not_know_ends_the_run() {
     let server = Fake::start(Fault::None);
     let output = bench(&["lock", "--endpoints", &server.endpoint()]);

@@ -156,10 +156,8 @@ impl<S: Session> OperationDriver<S> {
         if let Some(left) = self.load.total.as_mut().filter(|_| counted) {
             *left -= 1;
         }
-        if let Some(meter) = &mut self.meter {
-            if self.load.arrivals.is_some() {
-                meter.late(now.saturating_sub(since), now);
-            }
+        if let Some(meter) = self.meter.as_mut().filter(|_| self.load.arrivals.is_some()) {
+            meter.late(now.saturating_sub(since), now);
         }
     }
 
@@ -170,6 +168,10 @@ impl<S: Session> OperationDriver<S> {
             if self.may_begin(now) {
                 self.begin(links, client, now, now);
             }
+        } else if self.load.total == Some(0) {
+            // What is overdue besides was never wanted.
+            self.overdue.clear();
+            self.idle.push(client);
         } else if let Some(since) = self.overdue.pop_front() {
             self.begin(links, client, since, now);
         } else {
@@ -226,6 +228,9 @@ impl<S: Session> OperationDriver<S> {
             schedule.end.saturating_sub(1)
         };
         loop {
+            if self.load.total == Some(0) {
+                return Nanos::MAX;
+            }
             let Some(arrivals) = &mut self.load.arrivals else {
                 return Nanos::MAX;
             };

@@ -8,13 +8,16 @@ use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (960, 320);
 const FONT: &str = "sans-serif";
-const COLOURS: [RGBColor; 6] = [
+const COLOURS: [RGBColor; 9] = [
     RGBColor(31, 119, 180),
     RGBColor(214, 39, 40),
     RGBColor(44, 160, 44),
     RGBColor(148, 103, 189),
     RGBColor(255, 127, 14),
     RGBColor(80, 80, 80),
+    RGBColor(23, 190, 207),
+    RGBColor(188, 143, 34),
+    RGBColor(227, 119, 194),
 ];
 
 /// A named line.

@@ -7,12 +7,12 @@ pub fn number(value: f64) -> String {
     match value.abs() {
         v if v >= 99.95 => grouped(value),
         v if v >= 9.995 => format!("{value:.1}"),
-        v if v >= 0.0995 || v < 1e-9 => format!("{value:.2}"),
-        v => {
+        v if (1e-9..0.0995).contains(&v) => {
             // Two digits after the zeros.
             let zeros = -v.log10().floor();
             format!("{value:.*}", zeros as usize + 1)
         }
+        _ => format!("{value:.2}"),
     }
 }
 
