@@ -18,6 +18,15 @@ use crate::server::{Kind, Server, Setup};
 /// Samples per second: not a divisor of common timer rates.
 const FREQUENCY: &str = "499";
 
+/// How perf finds the callers: Go keeps frame pointers, an optimised Rust program only what its debug
+/// information says.
+fn call_graph(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Etcd => "fp",
+        Kind::Reeve => "dwarf,16384",
+    }
+}
+
 /// Says what to do where `perf` does not run.
 fn check_perf(perf: &str) -> LabResult<()> {
     let problem = match Command::new(perf).arg("--version").output() {
@@ -65,21 +74,15 @@ pub(crate) fn profile(kind: Kind, seconds: u64, workload: &[String]) -> LabResul
     let data = output.join("perf.data");
     let pids: Vec<String> = server.pids().iter().map(u32::to_string).collect();
     run(Command::new("perf")
-        .args([
-            "record",
-            "-e",
-            "cpu-clock",
-            "-F",
-            FREQUENCY,
-            "-g",
-            "--call-graph",
-            "fp",
-        ])
+        .args(["record", "-e", "cpu-clock", "-F", FREQUENCY])
+        .args(["--call-graph", call_graph(kind)])
         .args(["-p", &pids.join(","), "-o"])
         .arg(&data)
         .args(["--", "sleep", &seconds.to_string()]))?;
     let result = load.finish()?;
-    let script = run(Command::new("perf").args(["script", "-i"]).arg(&data))?;
+    // To resolve inlined functions takes perf minutes.
+    let script = ["script", "--no-inline", "-i"];
+    let script = run(Command::new("perf").args(script).arg(&data))?;
     let mut folded = Vec::new();
     Folder::from(FoldOptions::default())
         .collapse(script.as_bytes(), &mut folded)
