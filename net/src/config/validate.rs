@@ -37,6 +37,12 @@ pub(super) fn complete(config: &mut Config) {
 /// Checks the values; the error is the text for the operator.
 pub(super) fn check(config: &Config, notices: &mut Vec<Notice>) -> Result<(), String> {
     check_bind(&config.listen_peer_urls)?;
+    let others = config.initial_members().unwrap_or_default();
+    if let Some(url) = others.values().flatten().find(|url| url.is_secure()) {
+        return Err(format!(
+            "TLS between members is not supported yet ({url} in --initial-cluster)"
+        ));
+    }
     check_bind(&config.listen_client_urls)?;
     check_host(
         &config.initial_advertise_peer_urls,

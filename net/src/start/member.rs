@@ -51,8 +51,9 @@ const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 /// Threads that bring pages in from the disk.
 const PAGE_HELPERS: usize = 2;
 
-/// Bytes of a frame between members besides the largest request: what is grouped with it, and what describes it.
-const LINK_FRAME_BYTES: usize = 4 << 20;
+/// Bytes of a frame between members, about: far above what is grouped, so that members with different limits of requests
+/// understand each other.
+const LINK_FRAME_BYTES: usize = 64 << 20;
 
 /// The version of what this build writes to logs and pages.
 const STORED_FORMAT: u32 = 1;

@@ -154,7 +154,7 @@ impl<S: Session> OperationDriver<S> {
         };
         self.under_way += 1;
         if let Some(left) = self.load.total.as_mut().filter(|_| counted) {
-            *left -= 1;
+            *left = left.saturating_sub(1);
         }
         if let Some(meter) = self.meter.as_mut().filter(|_| self.load.arrivals.is_some()) {
             meter.late(now.saturating_sub(since), now);
@@ -201,7 +201,10 @@ impl<S: Session> OperationDriver<S> {
         let slot = &mut self.clients[client as usize];
         slot.activity = Activity::Idle;
         let since = slot.since;
-        if self.load.arrivals.is_some() || self.may_begin(now) {
+        // Another client may have taken what was left of a total; the end of an open loop does not
+        // keep what was due before it.
+        let due = self.load.arrivals.is_some() && self.load.total != Some(0);
+        if due || self.may_begin(now) {
             self.begin(links, client, since, now);
         }
     }
