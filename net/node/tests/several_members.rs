@@ -234,14 +234,14 @@ impl Cluster {
                     continue;
                 }
                 outcome.unwrap();
+                if std::mem::take(&mut member.turn.store_replaced) {
+                    member.space = Arc::clone(member.node.reader().space());
+                }
                 let faults = std::mem::take(&mut member.turn.faults);
                 if !faults.is_empty() {
                     member.space.bring_in(&faults).unwrap();
                     member.node.pages_arrived();
                     busy = true;
-                }
-                if std::mem::take(&mut member.turn.store_replaced) {
-                    member.space = Arc::clone(member.node.reader().space());
                 }
                 let faults = std::mem::take(&mut member.turn.snapshot_faults);
                 if !faults.is_empty() {
