@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -12,6 +13,9 @@ use crate::support::notice;
 
 /// Where ip-netns(8) keeps what is special to a namespace, such as its `/etc/hosts`.
 const SPECIAL: &str = "/etc/netns";
+
+/// Groups of hosts that this process has made: tests run side by side, and the names of namespaces are the machine's.
+static GROUPS: AtomicU32 = AtomicU32::new(0);
 
 /// A host; it is removed at the end.
 pub struct Host {
@@ -28,10 +32,10 @@ impl Host {
     /// Hosts that reach each other by these names, and last one more that reaches them all. None, with a printed reason,
     /// where that is not permitted.
     pub fn several(test: &str, names: &[&str]) -> Option<Vec<Host>> {
-        let unique = std::process::id();
+        let (process, group) = (std::process::id(), GROUPS.fetch_add(1, Ordering::Relaxed));
         let hosts: Vec<Host> = (0..=names.len())
             .map(|number| Host {
-                name: format!("reeve-{unique}-{number}"),
+                name: format!("reeve-{process}-{group}-{number}"),
             })
             .collect();
         if !hosts.iter().all(|host| ip(&["netns", "add", &host.name])) {
