@@ -67,7 +67,9 @@ fn a_void_token_is_renewed_in_the_midst_of_a_run() {
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
     let result = result.unwrap();
     let put = &result.operations[0];
-    assert_eq!((put.count, put.failures), (1500, 0), "{:?}", result.errors);
+    // The last one may be due at the very end, and then belongs to no run.
+    assert!((1499..=1500).contains(&put.count), "{}", put.count);
+    assert_eq!(put.failures, 0, "{:?}", result.errors);
     assert!(result.counters[AGAIN] > 0);
 }
 
