@@ -223,7 +223,7 @@ fn a_peer_that_does_not_read_loses_messages_and_no_memory_is_held_for_it() {
 }
 
 #[test]
-fn strangers_and_removed_members_are_told_why_they_are_refused() {
+fn strangers_get_no_link_and_removed_members_are_told_so() {
     on_reactor(|| async {
         let here = side(local(1));
         here.links.set_peers(vec![side(local(2)).address.clone()]);
