@@ -153,7 +153,7 @@ impl Mask {
         for (value, name) in &self.values {
             text = text.replace(value, name);
         }
-        text = narrow(&text);
+        text = narrow(&unpadded(&text));
         for (pattern, name) in &self.patterns {
             text = pattern.replace_all(&text, *name).into_owned();
         }
@@ -170,6 +170,12 @@ fn escaped(output: &[u8]) -> String {
         }
     }
     text
+}
+
+/// etcdctl fills identifiers of less than 16 digits up with spaces, and one in sixteen is so short.
+fn unpadded(text: &str) -> String {
+    let padded = Regex::new(r" {2,}<([A-Za-z]+)>").expect("a pattern");
+    padded.replace_all(text, " <$1>").into_owned()
 }
 
 /// Tables are as wide as their widest cell, which may hold a masked value: cells lose their padding and rules their
