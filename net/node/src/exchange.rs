@@ -35,12 +35,14 @@ impl<D: Disk> Node<D> {
             }
             if let Some(leadership) = self.output.leadership {
                 self.follow_leadership(leadership, now_ms);
+                turn.work_left |= self.lease_questions.are_due();
                 turn.leadership = Some(leadership);
             }
         }
     }
 
     fn follow_leadership(&mut self, leadership: Leadership, now_ms: u64) {
+        self.lease_questions.restart();
         match leadership.role {
             Role::Leader if !self.lessor.is_primary() => {
                 self.lessor.promote(self.options.election_ms, now_ms);

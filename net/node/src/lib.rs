@@ -7,7 +7,8 @@
 //! Requests go the same way on every member: [`Node::propose`] hands a command to the leader wherever that is, and the
 //! answer comes when this member has applied the entry itself; [`Node::read`] asks for a linearizable read of this
 //! member's own root. Either may remain without an answer when messages are lost or the leader changes, so the host lets
-//! each request time out; what was refused for certain it is told at once.
+//! each request time out; what was refused for certain it is told at once. [`Node::ask_lease`] asks what only the leader
+//! knows of a lease.
 
 mod apply;
 mod checkpoints;
@@ -16,6 +17,7 @@ mod exchange;
 mod forwarding;
 mod housekeeping;
 pub mod identity;
+mod leases;
 mod membership;
 mod node;
 mod parcel;
@@ -29,6 +31,7 @@ mod writes;
 pub use apply::Answered;
 pub use checkpoints::CheckpointOptions;
 pub use error::NodeError;
+pub use leases::{LeaseAnswer, LeaseQuestion, TooManyQuestions};
 pub use membership::{CLUSTER_VERSION, MemberAction, MemberChange, MembersChanged};
 pub use node::{Node, Published, Status, Turn};
 pub use parcel::{Parcel, ParcelError};

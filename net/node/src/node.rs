@@ -4,6 +4,7 @@ use crate::apply::{Answered, Limits, Pause, Pipeline};
 use crate::checkpoints::Checkpoints;
 use crate::forwarding::{Forwarding, Repeats};
 use crate::housekeeping::Housekeeping;
+use crate::leases::{LeaseAnswer, LeaseQuestions};
 use crate::membership::{MembersChanged, VersionProposals};
 use crate::reads::WaitingReads;
 use crate::snapshots::{self, Incoming, Outgoing, PageFiles};
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use reeve_engine::btree::{Reader, Store};
 use reeve_engine::command::{Body, Encoder, Header, LeaseRevoke, RequestId};
 use reeve_engine::disk::{Completion, Disk};
-use reeve_engine::lease::{Lessor, Renewal};
+use reeve_engine::lease::Lessor;
 use reeve_engine::mvcc::{Applied, Budget, Events, State};
 use reeve_engine::pages::PageFault;
 use reeve_engine::wal::{Event as LogEvent, Ticket, Wal};
@@ -78,6 +79,8 @@ pub struct Turn {
     pub leadership: Option<Leadership>,
     /// Changes of the members that have taken effect here, or turned out not to fit.
     pub members: Vec<MembersChanged>,
+    /// Answers to questions about leases, by the host's names for them.
+    pub lease_answers: Vec<(u64, LeaseAnswer)>,
 }
 
 /// One member. See the crate.
@@ -108,6 +111,7 @@ pub struct Node<D> {
     pub(crate) reads: WaitingReads,
     pub(crate) forwarding: Forwarding,
     pub(crate) repeats: Repeats,
+    pub(crate) lease_questions: LeaseQuestions,
     pub(crate) page_files: Box<dyn PageFiles>,
     /// Snapshots on their way to other members, and to this one.
     pub(crate) outgoing: Outgoing,
@@ -132,6 +136,7 @@ impl<D: Disk> Node<D> {
         Node {
             forwarding: Forwarding::new(options.incarnation, options.election_ticks),
             repeats: Repeats::default(),
+            lease_questions: LeaseQuestions::new(options.incarnation, options.election_ticks),
             reads: WaitingReads::default(),
             page_files,
             outgoing: Outgoing::default(),
@@ -199,6 +204,7 @@ impl<D: Disk> Node<D> {
     pub fn tick(&mut self) {
         self.raft.tick();
         self.forwarding.tick();
+        self.lease_questions.tick(self.raft.is_leader());
         self.incoming.tick();
         self.tick_sendings();
     }
@@ -211,11 +217,6 @@ impl<D: Disk> Node<D> {
     /// The pages that the last turn asked for are there.
     pub fn pages_arrived(&mut self) {
         self.waits_for_pages = false;
-    }
-
-    /// Keeps a lease alive.
-    pub fn renew_lease(&mut self, id: i64, now_ms: u64) -> Renewal {
-        self.lessor.renew(id, now_ms)
     }
 
     /// The leases, as this member knows them.
@@ -234,6 +235,7 @@ impl<D: Disk> Node<D> {
         self.expire_leases(now_ms)?;
         self.settle_version()?;
         self.receive_snapshot(now_ms, turn)?;
+        self.begin_lease_questions(now_ms, turn);
         self.exchange(now_ms, turn)?;
         self.apply(now_ms, turn)?;
         // What has been applied may let the core go on, and what it then wants written should not wait.
@@ -244,6 +246,7 @@ impl<D: Disk> Node<D> {
             self.raft.applied_index()
         };
         self.reads.take_ready(readable, &mut turn.reads);
+        self.end_lease_rounds(now_ms, turn);
         self.send_snapshots(turn)?;
         self.housekeep(turn)?;
         self.write_out(now_ms, turn)?;
@@ -296,7 +299,10 @@ impl<D: Disk> Node<D> {
             self.publish(turn)?;
         }
         for answered in self.pipeline.take_answers() {
-            note_lease(&mut self.lessor, &answered, now_ms);
+            if note_lease(&mut self.lessor, &answered, now_ms) {
+                self.lease_questions.changed();
+                turn.work_left |= self.lease_questions.wait_for_an_end();
+            }
             if answered.request.member == self.options.request_nonce {
                 turn.answers.push(answered);
             }
@@ -392,13 +398,14 @@ impl<D: Disk> Node<D> {
     }
 }
 
-/// Leases that were granted or ended reach the lessor with their answers.
-fn note_lease(lessor: &mut Lessor, answered: &Answered, now_ms: u64) {
+/// Leases that were granted or ended reach the lessor with their answers. Whether this is one.
+fn note_lease(lessor: &mut Lessor, answered: &Answered, now_ms: u64) -> bool {
     match answered.outcome {
         Ok(Applied::LeaseGranted { id, ttl, .. }) => lessor.granted(id, ttl, now_ms),
         Ok(Applied::LeaseRevoked { id, .. }) => lessor.revoked(id),
-        _ => {}
+        _ => return false,
     }
+    true
 }
 
 /// Where a node stands.

@@ -103,7 +103,7 @@ impl<D: Disk> Node<D> {
     }
 
     /// Asks for a linearizable read. The id comes back in [`Turn::reads`] once the root that is then published may
-    /// answer; it never comes if no leader can be reached, so the host gives up after some time.
+    /// answer; it never comes if no leader can be reached, so the host gives up after some time. Ids are below 2^63.
     ///
     /// # Errors
     /// Too many wait already.

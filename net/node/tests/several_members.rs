@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "several_members/leases.rs"]
+mod leases;
 #[path = "several_members/membership.rs"]
 mod membership;
 #[path = "several_members/snapshots.rs"]

@@ -171,8 +171,8 @@ impl Gate {
         async move { take.await.unwrap_or(Err(Failure::Stopped)) }
     }
 
-    /// Asks the lessor.
-    pub(crate) async fn ask_lessor(&self, query: LeaseQuery) -> Result<Reply, Failure> {
+    /// Asks something about leases.
+    pub(crate) async fn ask_about_leases(&self, query: LeaseQuery) -> Result<Reply, Failure> {
         self.published.check_serving()?;
         let (give, take) = super::promise::promise();
         let waiter: Waiter = Box::new(move |reply| give.give(reply));

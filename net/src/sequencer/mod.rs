@@ -27,7 +27,7 @@ pub(crate) use task::{Sequencer, Wiring};
 use bytes::Bytes;
 use reeve_engine::command::{Refusal, RequestId};
 use reeve_engine::mvcc::Applied;
-use reeve_node::MemberChange;
+use reeve_node::{LeaseAnswer, LeaseQuestion, MemberChange};
 use std::sync::Arc;
 
 /// What reactors send to the sequencer.
@@ -45,7 +45,7 @@ pub(crate) enum Submission {
         /// Number of the question, with its reactor: see [`read_id`].
         id: u64,
     },
-    /// Something that the lessor knows, or a keepalive.
+    /// Something about leases, or a keepalive.
     Lease {
         /// Reactor and slot that wait.
         sequence: u64,
@@ -63,14 +63,12 @@ pub(crate) enum Submission {
     },
 }
 
-/// What the lessor can be asked.
+/// What can be asked about leases.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum LeaseQuery {
-    /// Let this lease live on.
-    KeepAlive(i64),
-    /// How long it lives.
-    TimeToLive(i64),
-    /// All ids.
+    /// What only the leader knows, wherever it is.
+    Leader(LeaseQuestion),
+    /// The ids of all leases that this member knows.
     List,
 }
 
@@ -85,14 +83,19 @@ pub(crate) enum ToReactor {
     News,
 }
 
+/// Bits for the number of a question about reads. Above them is the reactor, one of at most 256, and the highest bit is
+/// free: the node uses ids with it.
+const READ_NUMBER_BITS: u32 = 55;
+
 /// The name of a reactor's question about reads: unlike all others of this process.
 pub(crate) fn read_id(reactor: usize, number: u64) -> u64 {
-    (reactor as u64) << 56 | number
+    (reactor as u64) << READ_NUMBER_BITS | number
 }
 
 /// The reactor and the number of a question.
 pub(crate) fn read_of_id(id: u64) -> (usize, u64) {
-    ((id >> 56) as usize, id & ((1 << 56) - 1))
+    let number = id & ((1 << READ_NUMBER_BITS) - 1);
+    ((id >> READ_NUMBER_BITS) as usize, number)
 }
 
 /// An answer of the sequencer.
@@ -109,10 +112,8 @@ pub(crate) struct Answer {
 pub(crate) enum Reply {
     /// The command was applied.
     Applied(Applied),
-    /// The lease lives on for so many seconds; 0 if it does not exist.
-    KeptAlive(i64),
-    /// Seconds granted and left, if the lease exists.
-    TimeToLive(Option<(i64, i64)>),
+    /// What the leader says of a lease.
+    Lease(LeaseAnswer),
     /// The ids of all leases.
     Leases(Vec<i64>),
     /// What was asked for is under way.
@@ -166,4 +167,18 @@ pub(crate) enum Failure {
     /// Stored data is damaged.
     #[error("{0}")]
     Damaged(Arc<str>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_about_reads_are_known_by_their_names_and_leave_the_highest_bit_free() {
+        for (reactor, number) in [(0, 1), (3, 77), (255, (1 << READ_NUMBER_BITS) - 1)] {
+            let id = read_id(reactor, number);
+            assert_eq!(read_of_id(id), (reactor, number));
+            assert_eq!(id >> 63, 0);
+        }
+    }
 }

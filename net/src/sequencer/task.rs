@@ -16,7 +16,6 @@ use crate::peer::Links;
 use crate::reactor::{Lane, MailboxReceiver, MailboxSender};
 use glommio::io::PollableFd;
 use reeve_engine::disk::UringDisk;
-use reeve_engine::lease::Renewal;
 use reeve_engine::members::MemberRecord;
 use reeve_engine::pages::Damage;
 use reeve_node::{Node, NodeError, Turn};
@@ -31,9 +30,6 @@ use std::time::{Duration, Instant};
 
 /// Submissions that are taken in before a turn.
 const SUBMISSIONS_PER_TURN: usize = 4096;
-
-/// After so many milliseconds nobody waits any more for the answer to the keepalive of a lease that has run out.
-const KEEPALIVE_PATIENCE_MS: u64 = 10_000;
 
 type PageWait = Pin<Box<dyn Future<Output = Result<(), PagerError>>>>;
 
@@ -86,9 +82,6 @@ pub(crate) struct Sequencer {
     asks_again_for_pages: bool,
     /// A page that the node needs is damaged.
     damage: Option<Arc<Damage>>,
-    /// Keepalives of leases that have run out: answered when the end of the lease is committed.
-    /// Lease, sequence number, and since when in milliseconds.
-    expired_keepalives: Vec<(i64, u64, u64)>,
     alarm: Rc<Alarm>,
     /// When a member that was removed leaves.
     pub(super) farewell: Option<Instant>,
@@ -139,7 +132,6 @@ impl Sequencer {
             snapshot_wait: None,
             asks_again_for_pages: false,
             damage: None,
-            expired_keepalives: Vec::new(),
             alarm,
             // One that was removed before it was started has nothing to wait for.
             farewell: node.is_removed().then_some(start),
@@ -193,7 +185,7 @@ impl Sequencer {
 
     /// Takes what the reactors have sent.
     fn take_in(&mut self) {
-        let (now, now_ms) = (Instant::now(), self.now_ms());
+        let now = Instant::now();
         let mut taken = std::mem::take(&mut self.taken);
         self.submissions
             .drain(SUBMISSIONS_PER_TURN, |_, submission| taken.push(submission));
@@ -208,15 +200,17 @@ impl Sequencer {
                     // Each reactor asks only a few questions at a time, and each until it is answered.
                     let _ = self.node.read(id);
                 }
-                Submission::Lease { sequence, query } => {
-                    match (ask_lessor(&mut self.node, query, now_ms), query) {
-                        (Some(reply), _) => self.answer(sequence, Ok(reply)),
-                        (None, LeaseQuery::KeepAlive(id)) => {
-                            self.expired_keepalives.push((id, sequence, now_ms));
-                        }
-                        (None, _) => unreachable!("only keepalives wait"),
+                Submission::Lease { sequence, query } => match query {
+                    LeaseQuery::List => {
+                        let ids = self.node.lessor().ids().collect();
+                        self.answer(sequence, Ok(Reply::Leases(ids)));
                     }
-                }
+                    LeaseQuery::Leader(question) => {
+                        if self.node.ask_lease(sequence, question).is_err() {
+                            self.answer(sequence, Err(Failure::TooManyRequests));
+                        }
+                    }
+                },
                 Submission::ChangeMember(change) => {
                     if let Some(failure) = consensus::propose_change(&mut self.node, &change) {
                         self.answer(change.request.sequence, Err(failure));
@@ -336,26 +330,9 @@ impl Sequencer {
                 answers.push(Answer { sequence, reply });
             }
         }
-        let now_ms = self.now_ms();
-        let Sequencer {
-            expired_keepalives,
-            node,
-            outgoing,
-            ..
-        } = self;
-        expired_keepalives.retain(|&(id, sequence, since_ms)| {
-            if now_ms.saturating_sub(since_ms) > KEEPALIVE_PATIENCE_MS {
-                return false;
-            }
-            let alive = node.lessor().contains(id);
-            if !alive && let Some(answers) = outgoing.get_mut(Ticket::reactor(sequence)) {
-                answers.push(Answer {
-                    sequence,
-                    reply: Ok(Reply::KeptAlive(0)),
-                });
-            }
-            alive
-        });
+        for (sequence, answer) in std::mem::take(&mut self.turn.lease_answers) {
+            self.answer(sequence, Ok(Reply::Lease(answer)));
+        }
         for (mailbox, readable) in self.reactors.iter().zip(&mut self.readable) {
             if !readable.is_empty() {
                 let batch = ToReactor::Readable(std::mem::take(readable));
@@ -514,21 +491,4 @@ async fn watch_clock(tick: Duration, alarm: Rc<Alarm>) {
         glommio::timer::sleep(tick).await;
         alarm.raise();
     }
-}
-
-/// The lessor's answer; `None` if the lease has run out and its end is being committed: the client waits for that.
-fn ask_lessor(node: &mut Node<UringDisk>, query: LeaseQuery, now_ms: u64) -> Option<Reply> {
-    Some(match query {
-        LeaseQuery::KeepAlive(id) => match node.renew_lease(id, now_ms) {
-            Renewal::Renewed(ttl) => Reply::KeptAlive(ttl),
-            Renewal::Unknown => Reply::KeptAlive(0),
-            Renewal::Expired | Renewal::NotPrimary => return None,
-        },
-        LeaseQuery::TimeToLive(id) => {
-            let lessor = node.lessor();
-            let granted = lessor.granted_ttl(id);
-            Reply::TimeToLive(granted.zip(lessor.remaining_ttl(id, now_ms)))
-        }
-        LeaseQuery::List => Reply::Leases(node.lessor().ids().collect()),
-    })
 }

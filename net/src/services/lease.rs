@@ -11,6 +11,7 @@ use reeve_api::etcdserverpb::{self as pb, lease_methods};
 use reeve_engine::command::{Body, LeaseGrant, LeaseRevoke};
 use reeve_engine::lease::{LeaseKeysTask, MAX_TTL, clamp_ttl};
 use reeve_engine::mvcc::{Applied, Budget, State, Step};
+use reeve_node::{LeaseAnswer, LeaseQuestion};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -135,6 +136,25 @@ async fn header(gate: &Gate) -> Result<pb::ResponseHeader, Status> {
     Ok(gate.header(state.revision))
 }
 
+/// Asks the leader about a lease.
+async fn ask_leader(gate: &Gate, question: LeaseQuestion) -> Result<LeaseAnswer, Status> {
+    let query = LeaseQuery::Leader(question);
+    match gate.ask_about_leases(query).await {
+        Ok(Reply::Lease(answer)) => Ok(answer),
+        Ok(other) => Err(Status::internal(format!(
+            "{question:?} was answered with {other:?}"
+        ))),
+        // etcd waits for a leader to ask, and says so if none comes.
+        Err(Failure::Blocked) => Err(errors::no_leader()),
+        // Whatever the leader was asked, it has not said it in time; nor could the end of a lease that has run out be
+        // committed.
+        Err(Failure::TimedOut | Failure::LeaderFailed | Failure::ConnectionLost) => {
+            Err(errors::timed_out())
+        }
+        Err(failure) => Err(failure.into()),
+    }
+}
+
 async fn keep_alive(
     gate: Rc<Gate>,
     context: RequestContext,
@@ -146,16 +166,13 @@ async fn keep_alive(
         let id = decode::<pb::LeaseKeepAliveRequest>(message)?.id;
         // The header is built before the renewal, as etcd does.
         let header = Some(header(&gate).await?);
-        let ttl = match gate.ask_lessor(LeaseQuery::KeepAlive(id)).await {
-            Ok(Reply::KeptAlive(ttl)) => ttl,
-            Ok(other) => {
+        let ttl = match ask_leader(&gate, LeaseQuestion::KeepAlive(id)).await? {
+            LeaseAnswer::KeptAlive(ttl) => ttl,
+            other @ LeaseAnswer::TimeToLive(_) => {
                 return Err(Status::internal(format!(
                     "a keepalive was answered with {other:?}"
                 )));
             }
-            // The lease has run out, and nobody could commit its end in time.
-            Err(Failure::TimedOut) => return Err(errors::timed_out()),
-            Err(failure) => return Err(failure.into()),
         };
         let response = pb::LeaseKeepAliveResponse { header, id, ttl };
         if sink.send(response.encode_to_vec().into()).await.is_err() {
@@ -171,9 +188,9 @@ async fn time_to_live(
     request: pb::LeaseTimeToLiveRequest,
 ) -> Result<pb::LeaseTimeToLiveResponse, Status> {
     check_leader(&gate, &context)?;
-    let times = match gate.ask_lessor(LeaseQuery::TimeToLive(request.id)).await? {
-        Reply::TimeToLive(times) => times,
-        other => {
+    let times = match ask_leader(&gate, LeaseQuestion::TimeToLive(request.id)).await? {
+        LeaseAnswer::TimeToLive(times) => times,
+        other @ LeaseAnswer::KeptAlive(_) => {
             return Err(Status::internal(format!(
                 "a time to live was answered with {other:?}"
             )));
@@ -191,6 +208,8 @@ async fn time_to_live(
     };
     (response.granted_ttl, response.ttl) = (granted, remaining);
     if request.keys {
+        // The leader may be ahead of this member, whose keys are shown.
+        gate.linearizable().await?;
         response.keys = attached_keys(&gate, request.id).await?;
     }
     Ok(response)
@@ -217,7 +236,7 @@ async fn leases(
     context: RequestContext,
 ) -> Result<pb::LeaseLeasesResponse, Status> {
     check_leader(&gate, &context)?;
-    let ids = match gate.ask_lessor(LeaseQuery::List).await? {
+    let ids = match gate.ask_about_leases(LeaseQuery::List).await? {
         Reply::Leases(ids) => ids,
         other => {
             return Err(Status::internal(format!(

@@ -144,6 +144,7 @@ impl<D: Disk> Node<D> {
         let (nonce, format) = (self.options.request_nonce, self.options.format);
         self.pipeline = Pipeline::new(applier, nonce, members, format)?;
         self.lessor = *lessor;
+        self.lease_questions.changed();
         if self.raft.is_leader() {
             self.lessor.promote(self.options.election_ms, now_ms);
         }

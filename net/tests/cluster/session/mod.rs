@@ -178,13 +178,11 @@ fn compare(test: &str, name: &str, members: usize, victims: impl IntoIterator<It
 }
 
 #[test]
-#[ignore = "followers do not forward keepalives of leases to the leader yet"]
 fn three_members_one_killed() {
     compare("three_members_one_killed", "killed", 3, 0..3);
 }
 
 #[test]
-#[ignore = "followers do not forward keepalives of leases to the leader yet"]
 fn five_members_one_killed() {
     compare("five_members_one_killed", "killed", 5, 0..5);
 }
