@@ -24,6 +24,7 @@ mod parcel;
 mod planted;
 mod reads;
 mod recovery;
+mod slow_disk;
 mod snapshots;
 mod step;
 mod writes;

@@ -7,6 +7,7 @@ use crate::housekeeping::Housekeeping;
 use crate::leases::{LeaseAnswer, LeaseQuestions};
 use crate::membership::{MembersChanged, VersionProposals};
 use crate::reads::WaitingReads;
+use crate::slow_disk::SlowDisk;
 use crate::snapshots::{self, Incoming, Outgoing, PageFiles};
 use crate::writes::Writes;
 use crate::{NodeError, NodeOptions, Parcel};
@@ -112,6 +113,7 @@ pub struct Node<D> {
     pub(crate) forwarding: Forwarding,
     pub(crate) repeats: Repeats,
     pub(crate) lease_questions: LeaseQuestions,
+    pub(crate) slow_disk: SlowDisk,
     pub(crate) page_files: Box<dyn PageFiles>,
     /// Snapshots on their way to other members, and to this one.
     pub(crate) outgoing: Outgoing,
@@ -136,6 +138,7 @@ impl<D: Disk> Node<D> {
         Node {
             forwarding: Forwarding::new(options.incarnation, options.election_ticks),
             repeats: Repeats::default(),
+            slow_disk: SlowDisk::default(),
             lease_questions: LeaseQuestions::new(options.incarnation, options.election_ticks),
             reads: WaitingReads::default(),
             page_files,
@@ -250,6 +253,7 @@ impl<D: Disk> Node<D> {
         self.send_snapshots(turn)?;
         self.housekeep(turn)?;
         self.write_out(now_ms, turn)?;
+        self.give_way_if_slow(now_ms, turn)?;
         self.wal.pump(&mut self.disk)?;
         // Whatever comes next may take long: what readers have left behind must not wait for it.
         self.store.rest();

@@ -6,6 +6,8 @@
 mod leases;
 #[path = "several_members/membership.rs"]
 mod membership;
+#[path = "several_members/slow_disks.rs"]
+mod slow_disks;
 #[path = "several_members/snapshots.rs"]
 mod snapshots;
 
@@ -230,6 +232,8 @@ impl Cluster {
                 if self.dead.contains(id) {
                     continue;
                 }
+                let medium = &self.media[id];
+                medium.advance_to(self.now_ms * 1_000_000);
                 let outcome = member.node.turn(self.now_ms, &mut member.turn);
                 if self.mortal == Some(*id) && outcome.is_err() {
                     self.dead.insert(*id);
@@ -252,7 +256,10 @@ impl Cluster {
                     busy = true;
                 }
                 parcels.extend(member.turn.parcels.drain(..).map(|parcel| (*id, parcel)));
-                busy |= member.turn.work_left || member.node.disk().outstanding() > 0;
+                busy |= member.turn.work_left;
+                // What the disk does later is not waited for.
+                let is_later = medium.next_due().is_some_and(|due| due > medium.now());
+                busy |= member.node.disk().outstanding() > 0 && !is_later;
                 messages.append(&mut member.turn.messages);
                 self.notices.append(&mut member.turn.notices);
                 self.reports.append(&mut member.turn.reports);

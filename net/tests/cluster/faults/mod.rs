@@ -4,6 +4,7 @@ mod cuts;
 mod disk_full;
 mod kills;
 mod pauses;
+mod slow_disk;
 
 use std::time::Duration;
 

@@ -10,6 +10,7 @@ pub mod process;
 pub mod programs;
 pub mod random;
 pub mod server;
+pub mod slow_disk;
 pub mod small_disk;
 pub mod turn;
 
