@@ -168,6 +168,15 @@ pub enum Space {
     Full,
 }
 
+/// The segment that is being written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentRoom {
+    /// Its length in bytes.
+    pub segment: u64,
+    /// Bytes of it that neither hold anything nor will hold what has been gathered.
+    pub left: u64,
+}
+
 /// Where entries are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
@@ -513,6 +522,17 @@ impl Wal {
             Space::Full
         } else {
             Space::Preparing
+        }
+    }
+
+    /// How much can be appended before the next segment is needed, about: groups are written in whole blocks.
+    #[must_use]
+    pub fn segment_room(&self) -> SegmentRoom {
+        let current = self.segments.current();
+        let gathered = self.gathering.bytes().next_multiple_of(crate::disk::BLOCK_BYTES) as u64;
+        SegmentRoom {
+            segment: current.bytes,
+            left: current.bytes_left().saturating_sub(gathered),
         }
     }
 

@@ -83,6 +83,11 @@ impl Segment {
         self.end == FIRST_GROUP
     }
 
+    /// Bytes to which nothing has been written.
+    pub(super) fn bytes_left(&self) -> u64 {
+        self.bytes.saturating_sub(self.end)
+    }
+
     /// Whether so many more blocks fit.
     pub(super) fn fits(&self, blocks: usize) -> bool {
         self.end + (blocks * BLOCK_BYTES) as u64 <= self.bytes

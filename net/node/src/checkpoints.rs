@@ -240,6 +240,7 @@ impl<D: Disk> Node<D> {
             ..
         } = self;
         checkpoints.keep_room(store, wal, disk, now_ms);
+        self.watch_disk_room(turn);
         Ok(())
     }
 
@@ -338,15 +339,13 @@ impl<D: Disk> Node<D> {
                 term: kept.applied_term,
                 data: bytes::Bytes::new(),
             }))?;
-            let floor = self.log_floor(kept.applied_index);
-            self.wal.truncate_before(floor + 1);
-            self.raft.compact(floor);
+            self.cut_log();
         }
         Ok(())
     }
 
     /// Up to where the log may end behind a checkpoint: other members may need a part of what this one does not.
-    fn log_floor(&self, checkpoint: u64) -> u64 {
+    pub(crate) fn log_floor(&self, checkpoint: u64) -> u64 {
         let options = &self.options.checkpoints;
         let own = self.options.member_id;
         let is_alone = self
@@ -354,7 +353,8 @@ impl<D: Disk> Node<D> {
             .configuration()
             .members()
             .all(|member| member == own);
-        let floor = if is_alone || self.wal.file_bytes() > options.keep_bytes {
+        let is_short = self.is_disk_full() || self.wal.file_bytes() > options.keep_bytes;
+        let floor = if is_alone || is_short {
             checkpoint
         } else {
             checkpoint.saturating_sub(options.keep_entries)

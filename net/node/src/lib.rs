@@ -15,6 +15,7 @@ mod checkpoints;
 mod error;
 mod exchange;
 mod forwarding;
+mod full_disk;
 mod housekeeping;
 pub mod identity;
 mod leases;

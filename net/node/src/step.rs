@@ -58,6 +58,8 @@ pub enum StepRefusal {
 impl<D: Disk> Node<D> {
     /// Takes a message that has come from the member `from`.
     ///
+    /// Entries for which the disk has no room are dropped as if they had been lost on their way.
+    ///
     /// # Errors
     /// [`StepRefusal`]; it had no effect.
     pub fn step(&mut self, from: MemberId, message: Message) -> Result<(), StepRefusal> {
@@ -82,6 +84,7 @@ impl<D: Disk> Node<D> {
                     return Ok(());
                 }
             }
+            _ if !self.has_room_for(&message.body) => return Ok(()),
             _ => {}
         }
         Ok(self.raft.step(message)?)

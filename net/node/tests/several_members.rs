@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "several_members/full_disks.rs"]
+mod full_disks;
 #[path = "several_members/leases.rs"]
 mod leases;
 #[path = "several_members/membership.rs"]

@@ -84,7 +84,7 @@ impl Default for Config {
             data_dir: PathBuf::new(),
             wal_dir: PathBuf::new(),
             snapshot_count: 10_000,
-            snapshot_catchup_entries: 5_000,
+            snapshot_catchup_entries: 100_000,
             heartbeat_interval: 100,
             election_timeout: 1_000,
             initial_election_tick_advance: true,

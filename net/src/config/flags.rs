@@ -182,7 +182,7 @@ const MEMBER: &[Flag] = &[
     Flag::new("data-dir", "${name}.etcd", any!(data_dir, PathBuf::from), "Path to the data directory."),
     Flag::new("wal-dir", "", any!(wal_dir, PathBuf::from), "Path to a WAL directory of its own."),
     Flag::new("snapshot-count", "10000", text!(snapshot_count, number), "Number of entries after which a checkpoint is made at the next quiet moment."),
-    Flag::new("snapshot-catchup-entries", "5000", text!(snapshot_catchup_entries, number), "Number of entries kept for slow followers."),
+    Flag::new("snapshot-catchup-entries", "100000", text!(snapshot_catchup_entries, number), "Number of entries kept behind a checkpoint for slow members, unless they take more than 1 GiB."),
     Flag::new("heartbeat-interval", "100", text!(heartbeat_interval, number), "Time in milliseconds between heartbeats."),
     Flag::new("election-timeout", "1000", text!(election_timeout, number), "Time in milliseconds without a leader until an election."),
     Flag::new("initial-election-tick-advance", "true", switch!(initial_election_tick_advance), "Whether the first election after a start comes early."),

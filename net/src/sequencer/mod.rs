@@ -3,6 +3,7 @@
 mod consensus;
 mod event_ring;
 mod gate;
+mod hand_over;
 mod member_log;
 mod members;
 mod pager;

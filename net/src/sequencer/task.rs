@@ -4,6 +4,7 @@
 //! due; then it takes one turn of the node and hands out what came of it, one message for each reactor.
 
 use super::consensus;
+use super::hand_over::HandOver;
 use super::pager::PagerError;
 use super::parked::Parked;
 use super::peers::Complaints;
@@ -53,6 +54,8 @@ pub(crate) struct Wiring {
     pub(crate) tick: Duration,
     /// No client waits longer for an answer.
     pub(crate) patience: Duration,
+    /// The election timeout.
+    pub(crate) election: Duration,
     /// Whom this member knew before its log told it: with whom it begins, or whom it joins.
     pub(crate) acquaintances: Vec<MemberRecord>,
 }
@@ -69,7 +72,7 @@ pub(crate) struct Sequencer {
     outgoing: Vec<Vec<Answer>>,
     /// Questions about reads that are answered, for each reactor.
     pub(super) readable: Vec<Vec<u64>>,
-    published: Arc<Published>,
+    pub(super) published: Arc<Published>,
     events: Arc<EventRing>,
     pub(super) links: Rc<Links>,
     pub(super) parked: Parked,
@@ -85,6 +88,9 @@ pub(crate) struct Sequencer {
     alarm: Rc<Alarm>,
     /// When a member that was removed leaves.
     pub(super) farewell: Option<Instant>,
+    pub(super) hand_over: HandOver,
+    /// How long it may take to hand leadership over.
+    election: Duration,
     /// Whom this member knew before its log told it.
     pub(super) acquaintances: Vec<MemberRecord>,
     /// Whether the events of this turn are kept.
@@ -108,6 +114,7 @@ impl Sequencer {
             acquaintances,
             tick,
             patience,
+            election,
         } = wiring;
         let ring = PollableFd::new(node.disk().as_fd().try_clone_to_owned()?)?;
         let alarm = Rc::new(Alarm::default());
@@ -135,6 +142,8 @@ impl Sequencer {
             alarm,
             // One that was removed before it was started has nothing to wait for.
             farewell: node.is_removed().then_some(start),
+            hand_over: HandOver::default(),
+            election,
             acquaintances,
             keeps_events: false,
             start,
@@ -144,13 +153,15 @@ impl Sequencer {
         })
     }
 
-    /// Serves until `stop` says so, then writes what is left to the log. `on_removal` is called once if this member is
-    /// removed from its cluster.
+    /// Serves until `stop` says so, then writes what is left to the log. From when `leaving` says so, leadership is handed
+    /// to another member, which may take an election timeout. `on_removal` is called once if this member is removed from
+    /// its cluster.
     ///
     /// # Errors
     /// [`NodeError`]: the node cannot go on; nothing more is answered.
     pub(crate) async fn run(
         mut self,
+        leaving: impl Fn() -> bool,
         stop: impl Fn() -> bool,
         on_removal: impl Fn(),
     ) -> Result<(), NodeError> {
@@ -159,6 +170,9 @@ impl Sequencer {
         loop {
             let more = self.take_arrived();
             self.take_in();
+            if leaving() {
+                self.hand_over(Instant::now(), self.election);
+            }
             self.turn()?;
             self.send();
             self.hand_out();
@@ -166,7 +180,7 @@ impl Sequencer {
                 is_told = true;
                 on_removal();
             }
-            if stop() {
+            if stop() && !self.hands_over() {
                 return self.finish();
             }
             if self.turn.work_left || more {

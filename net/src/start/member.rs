@@ -318,6 +318,7 @@ impl Member {
             incarnation: random(),
             checkpoints: CheckpointOptions {
                 entries: config.snapshot_count,
+                keep_entries: config.snapshot_catchup_entries,
                 ..CheckpointOptions::for_dirty_bytes(config.checkpoint_bytes)
             },
             snapshots: SnapshotOptions::default(),
@@ -387,6 +388,7 @@ impl Member {
             links,
             tick,
             patience: self.limits.patience,
+            election: self.limits.election,
             acquaintances: self.entrance.peers.clone(),
         };
         let sequencer = Sequencer::new(node, wiring);
@@ -394,12 +396,13 @@ impl Member {
             sequencer.map_err(|error| format!("cannot watch the disk's ring: {error}"))?;
         let member = Arc::clone(self);
         let task = async move {
+            let leaving = || stop.reason().is_some();
             let ended = || member.serving.load(Ordering::Acquire) == 0;
             let on_removal = || {
                 report_own_removal(member.identity.member);
                 stop.raise(STOP_REMOVED);
             };
-            if let Err(error) = sequencer.run(ended, on_removal).await {
+            if let Err(error) = sequencer.run(leaving, ended, on_removal).await {
                 crate::fatal!("the member cannot go on", "error" => error.to_string());
                 member.published.fail(error.to_string());
                 stop.raise(STOP_FAILED);

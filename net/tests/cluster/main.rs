@@ -16,6 +16,8 @@ mod history;
 #[cfg(test)]
 mod members;
 #[cfg(test)]
+mod membership;
+#[cfg(test)]
 mod network;
 #[cfg(test)]
 mod session;

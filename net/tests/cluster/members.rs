@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use reeve_api::etcdserverpb::{StatusRequest, StatusResponse, maintenance_methods};
+use reeve_api::etcdserverpb::{
+    MoveLeaderRequest, MoveLeaderResponse, StatusRequest, StatusResponse, maintenance_methods,
+};
 use rustix::process::Signal;
 
 use crate::network::Network;
@@ -69,11 +71,16 @@ impl Plan {
         self
     }
 
+    /// With nothing between the members.
+    pub fn directly(mut self) -> Plan {
+        self.through_network = false;
+        self
+    }
+
     /// With these ports for clients and for members, and nothing between the members.
     pub fn on_ports(mut self, ports: &[(u16, u16)]) -> Plan {
         self.ports = ports.to_vec();
-        self.through_network = false;
-        self
+        self.directly()
     }
 
     /// Starts all members.
@@ -113,7 +120,8 @@ pub fn name(member: usize) -> String {
     format!("m{}", member + 1)
 }
 
-fn url(port: u16) -> String {
+/// The URL under which members reach one that listens on this port.
+pub fn url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
@@ -172,6 +180,14 @@ impl Cluster {
     /// Where clients reach each member.
     pub fn endpoints(&self) -> Vec<String> {
         self.members.iter().map(Server::endpoint).collect()
+    }
+
+    /// Starts one more member, and waits until it serves; its place.
+    pub fn adopt(&mut self, launch: Launch) -> usize {
+        self.members.push(launch.spawn());
+        let place = self.members.len() - 1;
+        self.assert_ready(place);
+        place
     }
 
     /// Kills a member (SIGKILL).
@@ -234,6 +250,24 @@ impl Cluster {
         }
     }
 
+    /// Makes a member the leader.
+    pub fn lead(&mut self, member: usize) {
+        let end = Instant::now() + LEADER_PATIENCE;
+        loop {
+            let leader = self.leader();
+            if leader == member {
+                return;
+            }
+            assert!(
+                Instant::now() < end,
+                "the leader does not move:\n{}",
+                self.printed()
+            );
+            run(move_leader(&self.endpoints(), leader, member));
+            std::thread::sleep(PAUSE);
+        }
+    }
+
     /// A member that does not lead.
     pub fn follower(&mut self) -> usize {
         (self.leader() + 1) % self.members.len()
@@ -250,6 +284,22 @@ pub async fn statuses(endpoints: &[String]) -> Vec<Option<StatusResponse>> {
         answers.push(asked.await.ok().flatten());
     }
     answers
+}
+
+async fn move_leader(endpoints: &[String], from: usize, to: usize) {
+    let statuses = statuses(endpoints).await;
+    let target = statuses[to]
+        .as_ref()
+        .and_then(|status| status.header.as_ref());
+    let Some(target) = target.map(|header| header.member_id) else {
+        return;
+    };
+    let mut client = Client::connect(&endpoints[from]).await;
+    let request = MoveLeaderRequest { target_id: target };
+    // It may fail when the leader has just changed; the caller looks and tries again.
+    let _moved: Result<MoveLeaderResponse, _> = client
+        .call(maintenance_methods::MOVE_LEADER, &request)
+        .await;
 }
 
 async fn status(endpoint: &str) -> Option<StatusResponse> {

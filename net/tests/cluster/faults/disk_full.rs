@@ -88,7 +88,6 @@ async fn large_values_are_everywhere(endpoints: &[String], written: u64) {
 }
 
 #[test]
-#[ignore = "the member whose disk was full does not serve again in time; the cause is open"]
 fn the_disk_of_a_follower_runs_full() {
     let _turn = turn::alone();
     if !forms_clusters("the_disk_of_a_follower_runs_full") {
@@ -98,7 +97,6 @@ fn the_disk_of_a_follower_runs_full() {
 }
 
 #[test]
-#[ignore = "the member whose disk was full does not serve again in time; the cause is open"]
 fn the_disk_of_the_leader_runs_full() {
     let _turn = turn::alone();
     if !forms_clusters("the_disk_of_the_leader_runs_full") {

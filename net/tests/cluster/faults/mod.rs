@@ -18,7 +18,7 @@ const CLIENTS: usize = 12;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts clients, and waits until they are at work.
-fn begin(cluster: &Cluster, random: &mut Random) -> Workload {
+pub fn begin(cluster: &Cluster, random: &mut Random) -> Workload {
     let workload = Workload::start(cluster.endpoints(), CLIENTS, random);
     let works = workload.await_writes(20, PATIENCE);
     assert!(works, "no writes are acknowledged");
@@ -26,7 +26,7 @@ fn begin(cluster: &Cluster, random: &mut Random) -> Workload {
 }
 
 /// Waits until writes are acknowledged, as they must be while a majority is well.
-fn assert_writes(workload: &Workload, cluster: &mut Cluster, what: &str) {
+pub fn assert_writes(workload: &Workload, cluster: &mut Cluster, what: &str) {
     if !workload.await_writes(20, PATIENCE) {
         panic!("{what}: no writes in {PATIENCE:?}\n{}", cluster.printed());
     }

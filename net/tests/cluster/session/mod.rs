@@ -21,14 +21,9 @@ mod run;
 mod script;
 
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use reeve_api::etcdserverpb::{MoveLeaderRequest, MoveLeaderResponse, maintenance_methods};
-
-use crate::members::{Cluster, Plan, forms_clusters, statuses};
+use crate::members::{Cluster, Plan, forms_clusters};
 use crate::support::etcdctl::Etcdctl;
-use crate::support::grpc::Client;
 use crate::support::programs::{self, Oracle};
 use crate::support::{ports, turn};
 
@@ -41,40 +36,6 @@ struct Stage {
     cluster: Cluster,
     /// The member that `% kill` kills.
     victim: usize,
-}
-
-/// How long the leader may take to move.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-impl Stage {
-    fn lead(&mut self, member: usize) {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let leader = self.cluster.leader();
-            if leader == member {
-                return;
-            }
-            assert!(Instant::now() < end, "the leader does not move");
-            crate::support::run(move_leader(&self.cluster.endpoints(), leader, member));
-            thread::sleep(Duration::from_millis(100));
-        }
-    }
-}
-
-async fn move_leader(endpoints: &[String], from: usize, to: usize) {
-    let statuses = statuses(endpoints).await;
-    let target = statuses[to]
-        .as_ref()
-        .and_then(|status| status.header.as_ref());
-    let Some(target) = target.map(|header| header.member_id) else {
-        return;
-    };
-    let mut client = Client::connect(&endpoints[from]).await;
-    let request = MoveLeaderRequest { target_id: target };
-    // It may fail when the leader has just changed; the caller looks and tries again.
-    let _moved: Result<MoveLeaderResponse, _> = client
-        .call(maintenance_methods::MOVE_LEADER, &request)
-        .await;
 }
 
 impl Subject for Stage {
@@ -99,7 +60,7 @@ impl Subject for Stage {
             ("start", "") => self.cluster.start_again(self.victim),
             ("lead", number) => {
                 let number: usize = number.parse().expect("the number of a member");
-                self.lead(number - 1);
+                self.cluster.lead(number - 1);
             }
             _ => panic!("nothing called {what} can be done to a cluster"),
         }

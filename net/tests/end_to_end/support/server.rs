@@ -256,6 +256,11 @@ impl Launch {
         self.spawn().refusal()
     }
 
+    /// The port on which it listens for other members.
+    pub fn listens_for_peers_on(&self) -> u16 {
+        self.peer_port
+    }
+
     /// The data directory.
     pub fn folder(&self) -> &Path {
         &self.data_dir
@@ -318,6 +323,11 @@ impl Server {
 
     pub fn peer_port(&self) -> u16 {
         self.launch.peer_port
+    }
+
+    /// The member's name.
+    pub fn name(&self) -> &str {
+        &self.launch.membership.name
     }
 
     pub fn data_dir(&self) -> &Path {

@@ -32,9 +32,9 @@ impl SmallDisk {
         self.folder.path()
     }
 
-    /// Makes it twice as large as it was at first.
+    /// Makes it four times as large as it was at first.
     pub fn grow(&self) {
-        let options = format!("remount,size={}m", self.megabytes * 2);
+        let options = format!("remount,size={}m", self.megabytes * 4);
         assert!(mount(&["-o", &options], self.folder.path()));
     }
 }

@@ -1,0 +1,72 @@
+//! A member whose disk is full: what it gives up, and what it does not take, so that it goes on as soon as it can.
+//!
+//! A leader refuses what clients want to store, but a follower is not asked: the leader's entries come as they are
+//! committed by others. What the log gathered for a full disk would wait in memory, and before it the records of
+//! checkpoints, which alone make segments free. So a follower takes no entries that would use up the last room of its
+//! log's segment; to its leader they are lost, and are sent again. And the entries that stay behind a checkpoint for other
+//! members go: those get a snapshot.
+
+use crate::node::{Node, Turn};
+use reeve_engine::disk::Disk;
+use reeve_engine::wal::Space;
+use reeve_raft::Body;
+
+/// Bytes of the log's segment that are kept for what is not an entry, if the segment is not very small.
+const RESERVED_LOG_BYTES: u64 = 1 << 20;
+/// The part of a small segment that is kept.
+const RESERVED_PART: u64 = 8;
+/// Bytes that an entry takes in the log beside its data, at most.
+const ENTRY_OVERHEAD: u64 = 64;
+
+impl<D: Disk> Node<D> {
+    /// Whether the disk has refused room, for the log or for the page file.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        self.wal.space() == Space::Full || self.checkpoints.is_out_of_room()
+    }
+
+    /// Whether there is room for what a message brings.
+    pub(crate) fn has_room_for(&self, body: &Body) -> bool {
+        let Body::Append { entries, .. } = body else {
+            return true;
+        };
+        if entries.is_empty() || self.wal.space() != Space::Full {
+            return true;
+        }
+        let bytes: u64 = entries
+            .iter()
+            .map(|entry| entry.data.len() as u64 + ENTRY_OVERHEAD)
+            .sum();
+        let room = self.wal.segment_room();
+        let reserved = RESERVED_LOG_BYTES.min(room.segment / RESERVED_PART);
+        room.left >= bytes + reserved
+    }
+
+    /// Says when the disk becomes full and when it has room again; meanwhile the log gives up what it can.
+    pub(crate) fn watch_disk_room(&mut self, turn: &mut Turn) {
+        let is_full = self.is_disk_full();
+        if is_full != self.was_disk_full {
+            self.was_disk_full = is_full;
+            if is_full {
+                turn.notices.push(
+                    "the disk is full: what would grow the store is refused until there is room; free space on its \
+                     file system, or delete keys and compact"
+                        .to_owned(),
+                );
+            } else {
+                turn.reports.push("the disk has room again".to_owned());
+            }
+        }
+        if is_full {
+            self.cut_log();
+        }
+    }
+
+    /// Gives up the entries of the log that neither this member nor, as far as it keeps them for those, others need.
+    pub(crate) fn cut_log(&mut self) {
+        let floor = self.log_floor(self.wal.snapshot_point().index);
+        if floor >= self.wal.first_index() {
+            self.wal.truncate_before(floor + 1);
+            self.raft.compact(floor);
+        }
+    }
+}
