@@ -111,7 +111,7 @@ impl Plan {
                 });
             change(member, launch)
         });
-        Cluster::start(launches.collect(), network)
+        Cluster::start(self.program.clone(), launches.collect(), network)
     }
 }
 
@@ -127,15 +127,20 @@ pub fn url(port: u16) -> String {
 
 /// Running members; dropping it kills them.
 pub struct Cluster {
+    pub program: PathBuf,
     pub members: Vec<Server>,
     network: Option<Network>,
 }
 
 impl Cluster {
     /// Starts members, and waits until each says that it serves.
-    pub fn start(launches: Vec<Launch>, network: Option<Network>) -> Cluster {
+    pub fn start(program: PathBuf, launches: Vec<Launch>, network: Option<Network>) -> Cluster {
         let members: Vec<Server> = launches.into_iter().map(Launch::spawn).collect();
-        let mut cluster = Cluster { members, network };
+        let mut cluster = Cluster {
+            program,
+            members,
+            network,
+        };
         for member in 0..cluster.members.len() {
             cluster.tell_process(member);
         }
@@ -272,6 +277,23 @@ impl Cluster {
     pub fn follower(&mut self) -> usize {
         (self.leader() + 1) % self.members.len()
     }
+}
+
+/// How a member is started that joins a cluster, to which it has been added.
+pub fn newcomer(cluster: &Cluster, name: &str, client_port: u16, peer_port: u16) -> Launch {
+    let present = cluster.members.iter();
+    let present = present.map(|server| format!("{}={}", server.name(), url(server.peer_port())));
+    let itself = format!("{name}={}", url(peer_port));
+    let initial_cluster: Vec<String> = present.chain([itself]).collect();
+    Launch::program(cluster.program.clone())
+        .client_port(client_port)
+        .peer_port(peer_port)
+        .membership(Membership {
+            name: name.to_string(),
+            peer_url: url(peer_port),
+            initial_cluster: initial_cluster.join(","),
+        })
+        .argument("--initial-cluster-state=existing")
 }
 
 /// What each member says of itself, if it answers soon.

@@ -6,8 +6,9 @@ use super::Cluster;
 fn overwrite(cluster: &mut Cluster, times: u64) {
     let leader = cluster.leader().unwrap();
     for number in 0..times {
-        cluster.put(leader, b"always the same", &[number as u8; 900]);
+        let revision = cluster.put(leader, b"always the same", &[number as u8; 900]);
         if number % 20 == 0 {
+            cluster.compact(leader, revision);
             cluster.tick();
         }
     }

@@ -40,7 +40,7 @@ impl Cluster {
         self.members[&id].node.status().applied
     }
 
-    fn wait_for_agreement(&mut self, of: &[MemberId]) {
+    pub(super) fn wait_for_agreement(&mut self, of: &[MemberId]) {
         self.wait_until(|cluster| {
             let Some(leader) = cluster.leader() else {
                 return false;
@@ -54,7 +54,7 @@ impl Cluster {
         }
     }
 
-    fn compact(&mut self, leader: MemberId, revision: i64) {
+    pub(super) fn compact(&mut self, leader: MemberId, revision: i64) {
         let compact = Body::Compact(Compact {
             revision,
             physical: false,

@@ -15,11 +15,11 @@ use reeve_api::etcdserverpb::{
 };
 use tonic::Status;
 
-use crate::members::{Cluster, name, url};
+use crate::members::{self, Cluster, name, url};
 use crate::support::grpc::Client;
 use crate::support::ports;
 use crate::support::run;
-use crate::support::server::{Launch, Membership};
+use crate::support::server::Launch;
 
 /// How long a change may take that has to wait for others. A failure, not a measure.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -94,22 +94,9 @@ async fn call<Answer: prost::Message + Default>(
     client.call(path, request).await
 }
 
-/// How a member is started that joins `cluster` under the number `number`.
+/// How one more member is started, on any ports.
 fn newcomer(cluster: &Cluster, number: usize) -> Launch {
-    let (client_port, peer_port) = (ports::free(), ports::free());
-    let present = cluster.members.iter();
-    let present = present.map(|server| format!("{}={}", server.name(), url(server.peer_port())));
-    let itself = format!("{}={}", name(number), url(peer_port));
-    let initial_cluster: Vec<String> = present.chain([itself]).collect();
-    Launch::under_test()
-        .client_port(client_port)
-        .peer_port(peer_port)
-        .membership(Membership {
-            name: name(number),
-            peer_url: url(peer_port),
-            initial_cluster: initial_cluster.join(","),
-        })
-        .argument("--initial-cluster-state=existing")
+    members::newcomer(cluster, &name(number), ports::free(), ports::free())
 }
 
 /// Adds a member as a learner, starts it, and promotes it; its id and its place in the cluster.

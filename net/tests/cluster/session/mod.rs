@@ -6,7 +6,11 @@
 //! % kill          kills the member whose turn it is, and waits for the others to agree on a leader
 //! % start         starts it again
 //! % lead 2        makes the second member the leader
+//! % join m4       starts a member with this name on the spare ports, which has been added before
+//! % gone 3        waits until the third member has ended by itself; those after it move up
 //! ```
+//!
+//! `{SPARE}` is the port on which a member that joins listens for the others.
 //!
 //! Both sides run on the same ports, one after the other, so that etcd and the server under test give their members the same
 //! identifiers.
@@ -20,9 +24,10 @@ mod run;
 #[path = "../../end_to_end/session/script.rs"]
 mod script;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::members::{Cluster, Plan, forms_clusters};
+use crate::members::{Cluster, Plan, forms_clusters, newcomer};
 use crate::support::etcdctl::Etcdctl;
 use crate::support::programs::{self, Oracle};
 use crate::support::{ports, turn};
@@ -34,6 +39,8 @@ use script::Script;
 /// A cluster under a script.
 struct Stage {
     cluster: Cluster,
+    /// Where a member that joins listens for clients and for members.
+    spare: (u16, u16),
     /// The member that `% kill` kills.
     victim: usize,
 }
@@ -51,11 +58,25 @@ impl Subject for Stage {
         Mask::of_cluster(&members)
     }
 
+    fn names(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([("SPARE".to_string(), self.spare.1.to_string())])
+    }
+
     fn strike(&mut self, what: &str) {
         match what.split_once(' ').unwrap_or((what, "")) {
             ("kill", "") => {
                 self.cluster.kill(self.victim);
                 self.cluster.leader_other_than(Some(self.victim));
+            }
+            ("join", name) => {
+                let (client, peer) = self.spare;
+                let launch = newcomer(&self.cluster, name, client, peer);
+                self.cluster.adopt(launch);
+            }
+            ("gone", number) => {
+                let number: usize = number.parse().expect("the number of a member");
+                let end = self.cluster.members.remove(number - 1).refusal();
+                assert_eq!(end.code, Some(0), "{}", end.stderr);
             }
             ("start", "") => self.cluster.start_again(self.victim),
             ("lead", number) => {
@@ -72,21 +93,24 @@ impl Subject for Stage {
 }
 
 /// The ports of a cluster, to be used by both sides in turn.
-struct Ports(Vec<(u16, u16)>);
+struct Ports {
+    members: Vec<(u16, u16)>,
+    spare: (u16, u16),
+}
 
 impl Ports {
     fn free(members: usize) -> Ports {
-        Ports(
-            (0..members)
-                .map(|_| (ports::free(), ports::free()))
-                .collect(),
-        )
+        let pair = || (ports::free(), ports::free());
+        Ports {
+            members: (0..members).map(|_| pair()).collect(),
+            spare: pair(),
+        }
     }
 
     fn start(&self, program: PathBuf) -> Cluster {
-        Plan::new(self.0.len())
+        Plan::new(self.members.len())
             .program(program)
-            .on_ports(&self.0)
+            .on_ports(&self.members)
             .start()
     }
 }
@@ -125,7 +149,12 @@ fn compare(test: &str, name: &str, members: usize, victims: impl IntoIterator<It
     let ports = Ports::free(members);
     let play = |program: PathBuf, victim: usize| {
         let cluster = ports.start(program);
-        run::run(&script, Stage { cluster, victim }, oracle.etcdctl())
+        let stage = Stage {
+            cluster,
+            spare: ports.spare,
+            victim,
+        };
+        run::run(&script, stage, oracle.etcdctl())
     };
     let expected = play(oracle.etcd(), 0);
     for victim in victims {
@@ -151,4 +180,9 @@ fn five_members_one_killed() {
 #[test]
 fn the_cluster_shows_itself() {
     compare("the_cluster_shows_itself", "members", 3, [0]);
+}
+
+#[test]
+fn members_come_and_go() {
+    compare("members_come_and_go", "changes", 3, [0]);
 }

@@ -23,13 +23,21 @@ pub fn settled(words: &[String], output: Vec<u8>) -> Vec<u8> {
     let text = String::from_utf8_lossy(&output).into_owned();
     let mut lines: Vec<String> = text.lines().map(settled_line).collect();
     if words.get(1).is_some_and(|word| word == "list") {
-        lines.sort();
+        lines.sort_by(|one, other| without_id(one).cmp(without_id(other)));
     }
     let mut text = lines.join("\n");
     if !text.is_empty() {
         text.push('\n');
     }
     text.into_bytes()
+}
+
+/// A line of a list without the id that it begins with: in the plain form and in a table.
+fn without_id(line: &str) -> &str {
+    match line.strip_prefix('│') {
+        Some(row) => row.split_once('│').map_or(row, |(_, rest)| rest),
+        None => line.split_once(", ").map_or(line, |(_, rest)| rest),
+    }
 }
 
 /// What `member add` prints for the new member names all of them in one line.

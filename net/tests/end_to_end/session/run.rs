@@ -80,6 +80,10 @@ pub trait Subject {
     fn endpoints(&self) -> String;
     /// Hides what may differ; the script adds the names that it gives.
     fn mask(&self, etcdctl: &Etcdctl) -> Mask;
+    /// Names that a script may use without having found them; what they stand for is the same on both sides.
+    fn names(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
     /// Carries out a `%` step.
     fn strike(&mut self, what: &str);
     /// Fails if a server has ended that should run.
@@ -149,7 +153,7 @@ pub fn run(script: &Script, subject: impl Subject, etcdctl: PathBuf) -> Transcri
     let mut run = Run {
         mask: subject.mask(&etcdctl),
         etcdctl,
-        names: BTreeMap::new(),
+        names: subject.names(),
         background: BTreeMap::new(),
         awaited: BTreeMap::new(),
         mistakes: Vec::new(),
