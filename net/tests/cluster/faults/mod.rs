@@ -4,7 +4,7 @@ mod cuts;
 mod disk_full;
 mod kills;
 mod pauses;
-mod slow_disk;
+mod slow_disks;
 
 use std::time::Duration;
 
