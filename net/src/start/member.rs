@@ -4,6 +4,7 @@ use super::data_directory::DataDirectory;
 use super::entrance::Entrance;
 use super::launch::{ReactorSetup, STOP_FAILED, STOP_REMOVED, Service};
 use super::publication::publish;
+use super::release::command_format;
 use super::storage::{
     CLUSTER_LOG_CACHE_BYTES, LOG_CACHE_BYTES, MappedPageFiles, StorageError, open_storage,
 };
@@ -20,7 +21,6 @@ use crate::sequencer::{
 };
 use crate::services::{Cluster, ClusterOptions, Hub, LeaseIds, PeerService, run_watches, serve};
 use reeve_engine::btree::Reader;
-use reeve_engine::command::COMMAND_FORMAT;
 use reeve_engine::disk::UringDisk;
 use reeve_engine::lease::minimum_ttl;
 use reeve_engine::pages::Stop as PageStop;
@@ -306,7 +306,7 @@ impl Member {
             member_id: self.identity.member,
             founders: self.entrance.founders.clone(),
             force_new_cluster: config.force_new_cluster,
-            format: COMMAND_FORMAT,
+            format: command_format(),
             election_ticks: u32::try_from(ticks).unwrap_or(u32::MAX).max(2),
             election_ms: config.election_timeout,
             pre_vote: config.pre_vote,

@@ -6,6 +6,7 @@ mod joining;
 mod launch;
 mod member;
 mod publication;
+mod release;
 mod storage;
 
 pub use data_directory::{DataDirectory, DataDirectoryError};

@@ -1,10 +1,11 @@
 //! What a member tells the cluster of itself after each start: its name, where clients reach it, and what it reads.
 
+use super::release::command_format;
 use crate::config::{Config, Url};
 use crate::log::Shown;
 use crate::reactor::Lane;
 use crate::sequencer::{Failure, Gate};
-use reeve_engine::command::{Body, COMMAND_FORMAT, MemberAttributes, Refusal};
+use reeve_engine::command::{Body, MemberAttributes, Refusal};
 use reeve_node::MemberAction;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ pub(super) async fn publish(gate: &Gate, config: &Config) {
         member: gate.identity.member,
         name: config.name.as_bytes(),
         client_urls: joined.as_bytes(),
-        format: COMMAND_FORMAT,
+        format: command_format(),
     });
     let own = format!("{:x}", gate.identity.member);
     loop {

@@ -4,6 +4,7 @@ mod behind;
 mod joining;
 mod leaving;
 mod lost_quorum;
+mod upgrade;
 
 use std::thread;
 use std::time::{Duration, Instant};

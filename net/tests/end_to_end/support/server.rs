@@ -100,6 +100,7 @@ pub struct Launch {
     peer_port: u16,
     membership: Membership,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     user: Option<u32>,
 }
 
@@ -135,6 +136,7 @@ impl Launch {
             peer_port,
             membership,
             arguments: Vec::new(),
+            environment: Vec::new(),
             user: None,
         }
     }
@@ -147,6 +149,13 @@ impl Launch {
     /// With one more argument.
     pub fn argument(mut self, argument: impl Into<String>) -> Launch {
         self.arguments.push(argument.into());
+        self
+    }
+
+    /// With an environment variable, in place of an earlier value.
+    pub fn environment(mut self, name: &str, value: &str) -> Launch {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_string(), value.to_string()));
         self
     }
 
@@ -216,6 +225,7 @@ impl Launch {
                 command.env_remove(name);
             }
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(id) = self.user {
             command.uid(id).gid(id);
         }
