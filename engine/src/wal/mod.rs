@@ -529,7 +529,10 @@ impl Wal {
     #[must_use]
     pub fn segment_room(&self) -> SegmentRoom {
         let current = self.segments.current();
-        let gathered = self.gathering.bytes().next_multiple_of(crate::disk::BLOCK_BYTES) as u64;
+        let gathered = self
+            .gathering
+            .bytes()
+            .next_multiple_of(crate::disk::BLOCK_BYTES) as u64;
         SegmentRoom {
             segment: current.bytes,
             left: current.bytes_left().saturating_sub(gathered),

@@ -267,6 +267,8 @@ impl<D: Disk> Node<D> {
             || (self.wal.space() == Space::Full
                 && self.checkpoints.log_bytes(&self.wal) >= options.log_bytes / LOG_PARTS_WHEN_FULL)
             || (is_quiet && self.entries_since_checkpoint() >= options.entries.max(1))
+            // The log is cut behind the older checkpoint: on a full disk that should not be an old one.
+            || (is_quiet && self.is_disk_full && !self.checkpoints.is_repeated)
             || (self.is_short_of_pages()
                 && (self.has_changed_since_checkpoint() || !self.checkpoints.is_repeated))
     }
@@ -353,7 +355,7 @@ impl<D: Disk> Node<D> {
             .configuration()
             .members()
             .all(|member| member == own);
-        let is_short = self.is_disk_full() || self.wal.file_bytes() > options.keep_bytes;
+        let is_short = self.is_disk_full || self.wal.file_bytes() > options.keep_bytes;
         let floor = if is_alone || is_short {
             checkpoint
         } else {

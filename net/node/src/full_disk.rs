@@ -19,17 +19,12 @@ const RESERVED_PART: u64 = 8;
 const ENTRY_OVERHEAD: u64 = 64;
 
 impl<D: Disk> Node<D> {
-    /// Whether the disk has refused room, for the log or for the page file.
-    pub(crate) fn is_disk_full(&self) -> bool {
-        self.wal.space() == Space::Full || self.checkpoints.is_out_of_room()
-    }
-
     /// Whether there is room for what a message brings.
     pub(crate) fn has_room_for(&self, body: &Body) -> bool {
         let Body::Append { entries, .. } = body else {
             return true;
         };
-        if entries.is_empty() || self.wal.space() != Space::Full {
+        if entries.is_empty() || !self.is_disk_full {
             return true;
         }
         let bytes: u64 = entries
@@ -41,11 +36,17 @@ impl<D: Disk> Node<D> {
         room.left >= bytes + reserved
     }
 
-    /// Says when the disk becomes full and when it has room again; meanwhile the log gives up what it can.
+    /// Notes, and says, when the disk becomes full and when it has room again; meanwhile the log gives up what it can.
     pub(crate) fn watch_disk_room(&mut self, turn: &mut Turn) {
-        let is_full = self.is_disk_full();
-        if is_full != self.was_disk_full {
-            self.was_disk_full = is_full;
+        // A disk that was full is asked again now and then, and counts as full until it has granted what was asked for.
+        let is_full = match self.wal.space() {
+            _ if self.checkpoints.is_out_of_room() => true,
+            Space::Full => true,
+            Space::Preparing => self.is_disk_full,
+            Space::Ready => false,
+        };
+        if is_full != self.is_disk_full {
+            self.is_disk_full = is_full;
             if is_full {
                 turn.notices.push(
                     "the disk is full: what would grow the store is refused until there is room; free space on its \

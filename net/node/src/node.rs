@@ -103,8 +103,8 @@ pub struct Node<D> {
     keep_events: bool,
     pub(crate) published_revision: i64,
     pub(crate) waits_for_pages: bool,
-    /// What was last said of the disk.
-    pub(crate) was_disk_full: bool,
+    /// The disk has refused room, for the log or for the page file, and has not granted any since.
+    pub(crate) is_disk_full: bool,
     pub(crate) encoder: Encoder,
     pub(crate) version_proposals: VersionProposals,
     next_lease_pass_ms: u64,
@@ -162,7 +162,7 @@ impl<D: Disk> Node<D> {
             keep_events: false,
             published_revision,
             waits_for_pages: false,
-            was_disk_full: false,
+            is_disk_full: false,
             encoder: Encoder::new(),
             version_proposals: VersionProposals::default(),
             next_lease_pass_ms: 0,
@@ -454,7 +454,7 @@ impl<D: Disk> Node<D> {
             local_reads_valid: self.raft.local_reads_valid(),
             file_bytes: self.store.occupied_bytes(),
             used_bytes: self.store.used_bytes(),
-            no_space: self.is_disk_full(),
+            no_space: self.is_disk_full,
             learner: self.members().is_learner(self.options.member_id),
             version_settled: self.member_records().version.is_some(),
         }

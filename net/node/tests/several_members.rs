@@ -50,6 +50,7 @@ struct Cluster {
     cut: BTreeSet<MemberId>,
     dead: BTreeSet<MemberId>,
     keep_entries: u64,
+    segment_bytes: u64,
     now_ms: u64,
     sequence: u64,
     notices: Vec<String>,
@@ -122,7 +123,7 @@ fn try_start(cluster: &Cluster, id: MemberId) -> Result<Member, NodeError> {
         member_id: id,
     };
     let wal = WalOptions {
-        segment_bytes: 64 << 10,
+        segment_bytes: cluster.segment_bytes,
         cache_bytes: 1 << 10,
         ..WalOptions::new(identity)
     };
@@ -165,6 +166,10 @@ fn try_start(cluster: &Cluster, id: MemberId) -> Result<Member, NodeError> {
 
 impl Cluster {
     fn new(voters: u64, spares: u64, keep_entries: u64) -> Cluster {
+        Cluster::with_segments(voters, spares, keep_entries, 64 << 10)
+    }
+
+    fn with_segments(voters: u64, spares: u64, keep_entries: u64, segment_bytes: u64) -> Cluster {
         let all = 1..=voters + spares;
         let mut cluster = Cluster {
             media: all.clone().map(|id| (id, SimulatedMedium::new())).collect(),
@@ -173,6 +178,7 @@ impl Cluster {
             cut: BTreeSet::new(),
             dead: BTreeSet::new(),
             keep_entries,
+            segment_bytes,
             now_ms: 0,
             sequence: 0,
             notices: Vec::new(),

@@ -2,6 +2,9 @@
 
 use super::Cluster;
 
+/// Well above what arrives at once, as with real segments.
+const SEGMENT: u64 = 1 << 20;
+
 /// Overwrites one key through the leader: the log grows, the store does not.
 fn overwrite(cluster: &mut Cluster, times: u64) {
     let leader = cluster.leader().unwrap();
@@ -18,13 +21,17 @@ fn overwrite(cluster: &mut Cluster, times: u64) {
 /// for what they hold: it has everything in the end without one more byte.
 #[test]
 fn a_follower_with_a_full_disk_goes_on_in_the_room_of_its_log() {
-    let mut cluster = Cluster::new(3, 0, 1 << 20);
+    let mut cluster = Cluster::with_segments(3, 0, 1 << 20, SEGMENT);
     overwrite(&mut cluster, 20);
     let follower = cluster.follower();
     let used = cluster.media[&follower].used();
-    cluster.media[&follower].set_capacity(used + (1 << 20));
-    overwrite(&mut cluster, 4000);
-    let said = |lines: &[String]| lines.iter().any(|line| line.starts_with("the disk is full"));
+    cluster.media[&follower].set_capacity(used + 2 * SEGMENT);
+    overwrite(&mut cluster, 6000);
+    let said = |lines: &[String]| {
+        lines
+            .iter()
+            .any(|line| line.starts_with("the disk is full"))
+    };
     assert!(said(&cluster.notices), "the disk never was full");
     cluster.wait_for_agreement(&[1, 2, 3]);
 }

@@ -68,7 +68,11 @@ fn a_follower_whose_disk_is_slow_holds_nobody_up() {
         disk.limit(limit);
         for _ in 0..5 {
             work_for_a_while(&mut random);
-            assert_writes(&workload, &mut cluster, &format!("with {limit} writes a second"));
+            assert_writes(
+                &workload,
+                &mut cluster,
+                &format!("with {limit} writes a second"),
+            );
         }
     }
     assert_eq!(cluster.leader(), leader, "nobody had a reason to take over");

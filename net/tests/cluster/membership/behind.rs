@@ -81,8 +81,16 @@ fn members_far_behind_get_snapshots() {
     assert_writes(&workload, &mut cluster, "after the first snapshot");
     let held_up = cluster.follower();
     let before = cluster.members[held_up].stderr.so_far().len();
-    cluster.pause(held_up);
     let leader = cluster.leader();
+    let told = cluster.members[leader].stderr.so_far().len();
+    cluster.pause(held_up);
+    // What has been sent to a member waits for it in buffers until it is given up.
+    let given_up = |lines: &[String]| {
+        let mut new = lines.iter().skip(told);
+        new.any(|line| line.contains("became inactive"))
+    };
+    let log = cluster.members[leader].stderr.clone();
+    assert!(log.wait(PATIENCE, given_up), "{}", cluster.printed());
     run(write_much(&cluster.endpoints()[leader], 1));
     cluster.resume(held_up);
     let installed = |lines: &[String]| {

@@ -50,9 +50,15 @@ async fn learner_answers(endpoint: &str) {
     let answer: Result<RangeResponse, _> = client.call(kv_methods::RANGE, &serializable).await;
     assert!(answer.is_ok(), "{answer:?}");
     let refused = client.get(b"any").await.expect_err("a linearizable read");
-    assert_eq!(refused.message(), "etcdserver: rpc not supported for learner");
+    assert_eq!(
+        refused.message(),
+        "etcdserver: rpc not supported for learner"
+    );
     let refused = client.put(b"any", b"value").await.expect_err("a write");
-    assert_eq!(refused.message(), "etcdserver: rpc not supported for learner");
+    assert_eq!(
+        refused.message(),
+        "etcdserver: rpc not supported for learner"
+    );
 }
 
 /// A member whose disk is gone is removed, and another takes its place at once as a voter.

@@ -23,7 +23,10 @@ fn a_leader_that_is_stopped_hands_over() {
         let leader = cluster.leader();
         let status = cluster.members[leader].end_with(Signal::TERM);
         let printed = cluster.members[leader].stderr.finished();
-        for line in ["leadership transfer starting", "leadership transfer finished"] {
+        for line in [
+            "leadership transfer starting",
+            "leadership transfer finished",
+        ] {
             assert!(printed.contains(line), "stop {stop}: no {line}: {printed}");
         }
         notice(&format!("{test}: {} has ended: {status}", name(leader)));

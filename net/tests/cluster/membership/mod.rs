@@ -37,7 +37,8 @@ fn add(endpoint: &str, peer_port: u16, learner: bool) -> Member {
         peer_ur_ls: vec![url(peer_port)],
         is_learner: learner,
     };
-    let answer: MemberAddResponse = patiently("add", endpoint, cluster_methods::MEMBER_ADD, &request);
+    let answer: MemberAddResponse =
+        patiently("add", endpoint, cluster_methods::MEMBER_ADD, &request);
     answer.member.expect("the new member")
 }
 
@@ -51,8 +52,12 @@ fn remove(endpoint: &str, id: u64) {
 /// Promotes a learner as soon as it has caught up.
 fn promote(endpoint: &str, id: u64) {
     let request = MemberPromoteRequest { id };
-    let _: MemberPromoteResponse =
-        patiently("promote", endpoint, cluster_methods::MEMBER_PROMOTE, &request);
+    let _: MemberPromoteResponse = patiently(
+        "promote",
+        endpoint,
+        cluster_methods::MEMBER_PROMOTE,
+        &request,
+    );
 }
 
 /// All members as `endpoint` knows them after a quorum has confirmed it, by name.
@@ -79,7 +84,8 @@ fn patiently<Answer: prost::Message + Default>(
             Err(refusal) => refusal,
         };
         let text = refusal.message();
-        let waits = text.contains(LEARNER_NOT_READY) || UNHEALTHY.iter().any(|it| text.contains(it));
+        let waits =
+            text.contains(LEARNER_NOT_READY) || UNHEALTHY.iter().any(|it| text.contains(it));
         assert!(waits, "{what}: {refusal}");
         assert!(Instant::now() < end, "{what}: still {refusal}");
         thread::sleep(PAUSE);
@@ -113,5 +119,7 @@ fn enlarge(cluster: &mut Cluster, number: usize) -> (u64, usize) {
 /// The id of a member by its name.
 fn id_of(members: &[Member], name: &str) -> u64 {
     let found = members.iter().find(|member| member.name == name);
-    found.unwrap_or_else(|| panic!("no {name} among {members:?}")).id
+    found
+        .unwrap_or_else(|| panic!("no {name} among {members:?}"))
+        .id
 }

@@ -31,7 +31,9 @@ fn a_cluster_is_upgraded_member_by_member() {
         return;
     }
     if cfg!(not(debug_assertions)) || !programs::under_test_is_reeve() {
-        notice(&format!("skipped {test}: only a debug build plays the next release"));
+        notice(&format!(
+            "skipped {test}: only a debug build plays the next release"
+        ));
         return;
     }
     let mut random = Random::announced(test);
@@ -41,7 +43,11 @@ fn a_cluster_is_upgraded_member_by_member() {
     let first = (leader + 1) % 3;
     let second = (leader + 2) % 3;
     upgrade(&mut cluster, first);
-    assert_writes(&workload, &mut cluster, "with one member of the next release");
+    assert_writes(
+        &workload,
+        &mut cluster,
+        "with one member of the next release",
+    );
     // As long as one member is older, any can go back.
     upgrade(&mut cluster, second);
     cluster.members[first].terminate();
@@ -62,7 +68,9 @@ fn a_cluster_is_upgraded_member_by_member() {
     let older = cluster.members[second].launch().environment(FORMAT, "1");
     let refusal = older.refused();
     assert_ne!(refusal.code, Some(0));
-    let says_what_to_do = refusal.stderr.contains("start this member with the release");
+    let says_what_to_do = refusal
+        .stderr
+        .contains("start this member with the release");
     assert!(says_what_to_do, "{}", refusal.stderr);
     cluster.start_again(second);
     assert_sound(test, &workload.finish(), &cluster);

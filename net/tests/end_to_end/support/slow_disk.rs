@@ -26,7 +26,9 @@ impl SlowDisk {
     pub fn of(test: &str, pid: u32, path: &Path) -> Option<SlowDisk> {
         let made = SlowDisk::try_of(pid, path);
         if let Err(reason) = &made {
-            notice(&format!("skipped {test}: the disk cannot be made slow here: {reason}"));
+            notice(&format!(
+                "skipped {test}: the disk cannot be made slow here: {reason}"
+            ));
         }
         made.ok()
     }
@@ -47,7 +49,9 @@ impl SlowDisk {
         let group = Path::new(root).join(name);
         let text = |error: std::io::Error| error.to_string();
         fs::create_dir(&group).map_err(text)?;
-        let device = rustix::fs::stat(path).map_err(|error| error.to_string())?.st_dev;
+        let device = rustix::fs::stat(path)
+            .map_err(|error| error.to_string())?
+            .st_dev;
         let file = match is_unified {
             true => "io.max",
             false => "blkio.throttle.write_iops_device",
@@ -55,7 +59,11 @@ impl SlowDisk {
         let slow = SlowDisk {
             limit: group.join(file),
             group,
-            device: format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device)),
+            device: format!(
+                "{}:{}",
+                rustix::fs::major(device),
+                rustix::fs::minor(device)
+            ),
             is_unified,
             pid,
         };
@@ -84,7 +92,8 @@ impl SlowDisk {
 
     /// From now on the disk is as fast as it is.
     pub fn release(&self) {
-        self.try_limit(None).expect("a limit that was accepted before");
+        self.try_limit(None)
+            .expect("a limit that was accepted before");
     }
 }
 
