@@ -52,7 +52,7 @@ pub use revision_row::ChangeKind;
 pub use state::{NEVER_COMPACTED, State};
 pub use step::{Budget, Step};
 pub use txn::{OperationResult, ReadTxnTask, TxnResult};
-pub use watch::{ScanSummary, WatchScan};
+pub use watch::{Observer, ScanSummary, WatchScan};
 
 pub(crate) use codec::{RowReader, put_varint};
 pub(crate) use error::bad_record;

@@ -10,6 +10,7 @@ use super::step::{Budget, Step};
 use crate::btree::{TreeId, View};
 use crate::command::{Interval, Refusal};
 use crate::pages::Outcome;
+use std::ops::ControlFlow;
 
 /// Reads the events of an interval of keys, from one main revision to another, in order.
 ///
@@ -24,6 +25,32 @@ pub struct WatchScan<'r> {
     revisions: usize,
     newest: i64,
     message: Vec<u8>,
+}
+
+/// Who reads a scan.
+pub trait Observer {
+    /// Whether a change of this key is of interest. The value of one that is not is not read.
+    fn wants(&mut self, key: &[u8]) -> bool;
+
+    /// Takes an event; with `Break` the scan ends before the next main revision.
+    ///
+    /// # Errors
+    /// If something is missing the scan stops before this event, and brings it again when it goes on.
+    fn take(&mut self, event: &Event<'_>) -> Outcome<ControlFlow<()>>;
+}
+
+/// An observer of everything.
+struct Everything<'s>(&'s mut dyn FnMut(&Event<'_>));
+
+impl Observer for Everything<'_> {
+    fn wants(&mut self, _key: &[u8]) -> bool {
+        true
+    }
+
+    fn take(&mut self, event: &Event<'_>) -> Outcome<ControlFlow<()>> {
+        (self.0)(event);
+        Ok(ControlFlow::Continue(()))
+    }
 }
 
 /// How far a scan has come.
@@ -62,6 +89,19 @@ impl<'r> WatchScan<'r> {
         budget: &mut Budget,
         sink: &mut dyn FnMut(&Event<'_>),
     ) -> Outcome<Step<ScanSummary>> {
+        self.step_for(view, budget, &mut Everything(sink))
+    }
+
+    /// As [`step`](Self::step), for an observer that may pass over changes and may have enough.
+    ///
+    /// # Errors
+    /// [`Stop`](crate::pages::Stop), be it the observer's. The scan can go on where it stopped.
+    pub fn step_for<V: View>(
+        &mut self,
+        view: &V,
+        budget: &mut Budget,
+        observer: &mut dyn Observer,
+    ) -> Outcome<Step<ScanSummary>> {
         let state = State::load(view)?;
         if self.next.main < state.compacted {
             return Ok(Step::Refused(Refusal::Compacted {
@@ -86,7 +126,7 @@ impl<'r> WatchScan<'r> {
             if !budget.take() {
                 return Ok(Step::Yield);
             }
-            self.visit(view, revision, here.record(), sink)?;
+            self.visit(view, revision, here.record(), observer)?;
             self.next = Revision::new(revision.main, revision.sub + 1);
             entry = cursor.next()?;
         }
@@ -107,11 +147,11 @@ impl<'r> WatchScan<'r> {
         view: &'v V,
         revision: Revision,
         record: crate::btree::Record<'v>,
-        sink: &mut dyn FnMut(&Event<'_>),
+        observer: &mut dyn Observer,
     ) -> Outcome<()> {
         let change = decode_revision_row(revision, record)?;
         let key = changed_key(revision, record, &change)?;
-        if !self.interval.contains(key) {
+        if !self.interval.contains(key) || !observer.wants(key) {
             return Ok(());
         }
         let pair = match made_version(revision, record, &change) {
@@ -134,13 +174,16 @@ impl<'r> WatchScan<'r> {
             self.revisions += 1;
             self.newest = revision.main;
         }
-        sink(&Event {
+        let appetite = observer.take(&Event {
             revision,
             kind: change.kind,
             previous: change.previous,
             key,
             message: &self.message,
-        });
+        })?;
+        if appetite.is_break() {
+            self.revisions_limit = self.revisions;
+        }
         Ok(())
     }
 }

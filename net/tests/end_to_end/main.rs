@@ -21,6 +21,8 @@ mod first_watch;
 #[cfg(test)]
 mod flushes;
 #[cfg(test)]
+mod past_watch;
+#[cfg(test)]
 mod session;
 // Shared with the tests of clusters, which use more of it.
 #[cfg(test)]

@@ -2,12 +2,15 @@
 
 use super::deliveries::Deliveries;
 use super::hub::{CatchUp, Hub};
+use super::index::WatcherNumber;
 use crate::sequencer::Failure;
+use reeve_engine::btree::ReadView;
 use reeve_engine::command::{Interval, Refusal};
 use reeve_engine::mvcc::{
-    Budget, Event, ScanSummary, State, Step, WatchScan, append_previous, previous_pair,
+    Budget, Event, Observer, ScanSummary, State, Step, WatchScan, append_previous, previous_pair,
 };
 use reeve_engine::pages::Stop;
+use std::ops::ControlFlow;
 
 /// Main revisions with events that one response may hold (etcd's number).
 const REVISIONS_AT_ONCE: usize = 1000;
@@ -34,16 +37,15 @@ pub(super) async fn catch_up(hub: &Hub) -> bool {
     scan(hub, &catch_up).await
 }
 
-/// What one scan gathers, ended early by its size.
+/// Scans until enough has been found or the end is reached, and hands over what was found.
 async fn scan(hub: &Hub, catch_up: &CatchUp) -> bool {
     let everything = Interval::From(&[]);
     let mut from = catch_up.from;
     while from <= catch_up.to {
-        // One revision window at a time, so that a huge answer is handed over in parts.
-        let mut deliveries = Deliveries::default();
+        let mut gathering = Gathering::new(hub, catch_up);
         let mut task = WatchScan::new(everything, from, catch_up.to, REVISIONS_AT_ONCE);
         let summary = loop {
-            match step(hub, catch_up, &mut task, &mut deliveries) {
+            match gathering.step(&mut task) {
                 Ok(Step::Done(summary)) => break summary,
                 Ok(Step::Yield) => glommio::yield_if_needed().await,
                 Ok(Step::Refused(Refusal::Compacted { compacted })) => {
@@ -51,24 +53,21 @@ async fn scan(hub: &Hub, catch_up: &CatchUp) -> bool {
                     return true;
                 }
                 Ok(Step::Refused(_)) => return false,
-                Err(stop) => {
-                    // Nothing of the missing pages' step was delivered twice: the window begins anew.
-                    match hub.gate().resolve(stop).await {
-                        Ok(()) => {}
-                        Err(Failure::Damaged(page)) => {
-                            crate::error!("past events cannot be read", "error" => page.to_string());
-                            hub.unreadable(catch_up, CORRUPT);
-                            return true;
-                        }
-                        Err(_) => return false,
+                // The scan goes on with the event for which pages were missing: what was found before stays, because
+                // in a large store the pages of all of it never are in memory at once.
+                Err(stop) => match hub.gate().resolve(stop).await {
+                    Ok(()) => {}
+                    Err(Failure::Damaged(page)) => {
+                        crate::error!("past events cannot be read", "error" => page.to_string());
+                        hub.unreadable(catch_up, CORRUPT);
+                        return true;
                     }
-                    deliveries = Deliveries::default();
-                    task = WatchScan::new(everything, from, catch_up.to, REVISIONS_AT_ONCE);
-                }
+                    Err(_) => return false,
+                },
             }
         };
-        let full = deliveries.bytes() >= BYTES_AT_ONCE;
-        hub.caught_up(catch_up, deliveries, summary.next);
+        let full = gathering.deliveries.bytes() >= BYTES_AT_ONCE;
+        hub.caught_up(catch_up, gathering.deliveries, summary.next);
         if full || summary.next <= from {
             return true;
         }
@@ -77,36 +76,77 @@ async fn scan(hub: &Hub, catch_up: &CatchUp) -> bool {
     true
 }
 
-fn step(
-    hub: &Hub,
-    catch_up: &CatchUp,
-    task: &mut WatchScan<'_>,
-    deliveries: &mut Deliveries,
-) -> Result<Step<ScanSummary>, Stop> {
-    let store = hub.gate().store();
-    let view = store.view();
-    let state = State::load(&view)?;
-    let mut failure = None;
-    let step = task.step(&view, &mut Budget::new(SLICE), &mut |event: &Event<'_>| {
-        let mut previous = None;
+/// What one scan finds for a group of watchers.
+struct Gathering<'h> {
+    hub: &'h Hub,
+    catch_up: &'h CatchUp,
+    deliveries: Deliveries,
+    /// The watchers that the present event concerns, and whether they want the pair before it.
+    concerned: Vec<(WatcherNumber, bool)>,
+}
+
+impl<'h> Gathering<'h> {
+    fn new(hub: &'h Hub, catch_up: &'h CatchUp) -> Self {
+        Gathering {
+            hub,
+            catch_up,
+            deliveries: Deliveries::default(),
+            concerned: Vec::new(),
+        }
+    }
+
+    /// Goes on for a slice.
+    fn step(&mut self, task: &mut WatchScan<'_>) -> Result<Step<ScanSummary>, Stop> {
+        let store = self.hub.gate().store();
+        let view = store.view();
+        let state = State::load(&view)?;
+        let mut observer = Looking {
+            gathering: self,
+            view: &view,
+            state: &state,
+        };
+        task.step_for(&view, &mut Budget::new(SLICE), &mut observer)
+    }
+}
+
+/// A [`Gathering`] with what it looks at in one slice.
+struct Looking<'l, 'h, 'v> {
+    gathering: &'l mut Gathering<'h>,
+    view: &'l ReadView<'v>,
+    state: &'l State,
+}
+
+impl Observer for Looking<'_, '_, '_> {
+    fn wants(&mut self, key: &[u8]) -> bool {
+        let Gathering { hub, catch_up, .. } = self.gathering;
+        hub.is_watched(catch_up, key)
+    }
+
+    fn take(&mut self, event: &Event<'_>) -> Result<ControlFlow<()>, Stop> {
+        let Gathering {
+            hub,
+            catch_up,
+            deliveries,
+            concerned,
+        } = self.gathering;
+        concerned.clear();
         hub.concerned(catch_up, event, |number, options| {
-            if !options.prev_kv {
-                return deliveries.push(number, event, &[]);
-            }
-            let bytes = previous.get_or_insert_with(|| {
-                let mut bytes = Vec::new();
-                match previous_pair(&view, &state, event) {
-                    Ok(Some(pair)) => append_previous(&mut bytes, &pair),
-                    Ok(None) => {}
-                    Err(stop) => failure = Some(stop),
-                }
-                bytes
-            });
-            deliveries.push(number, event, bytes);
+            concerned.push((number, options.prev_kv));
         });
-    })?;
-    match failure {
-        None => Ok(step),
-        Some(stop) => Err(stop),
+        // Read before anybody has the event: if it is missing the event comes again.
+        let mut previous = Vec::new();
+        if concerned.iter().any(|(_, wants_previous)| *wants_previous)
+            && let Some(pair) = previous_pair(self.view, self.state, event)?
+        {
+            append_previous(&mut previous, &pair);
+        }
+        for &(number, wants_previous) in &*concerned {
+            let previous = if wants_previous { &previous[..] } else { &[] };
+            deliveries.push(number, event, previous);
+        }
+        Ok(match deliveries.bytes() >= BYTES_AT_ONCE {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })
     }
 }

@@ -21,12 +21,14 @@ pub(super) enum Previous {
 #[derive(Default)]
 pub(super) struct Deliveries {
     pub(super) by_watcher: HashMap<WatcherNumber, Option<Batch>>,
+    /// Of all events.
+    bytes: usize,
 }
 
 impl Deliveries {
     /// Bytes of all events.
     pub(super) fn bytes(&self) -> usize {
-        self.by_watcher.values().flatten().map(Batch::len).sum()
+        self.bytes
     }
 
     /// Adds an event, with the pair before it if the watcher wants that.
@@ -59,6 +61,7 @@ impl Deliveries {
             .entry(number)
             .or_insert_with(|| Some(Batch::default()));
         if let Some(batch) = batch {
+            self.bytes += event.message.len() + previous.len();
             batch.push(event.revision.main, event.message, previous);
         }
     }

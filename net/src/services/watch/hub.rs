@@ -422,6 +422,15 @@ impl Hub {
         !self.state.borrow().lagging.is_empty()
     }
 
+    /// Whether any watcher of the group looks at this key.
+    pub(super) fn is_watched(&self, catch_up: &CatchUp, key: &[u8]) -> bool {
+        let mut is_watched = false;
+        self.state.borrow_mut().index.find(key, |number| {
+            is_watched |= catch_up.group.contains(&number);
+        });
+        is_watched
+    }
+
     /// Calls `found` with the watchers of the group that an event of a scan concerns.
     pub(super) fn concerned(
         &self,

@@ -1,6 +1,8 @@
 //! One member's disk runs full: the others go on, nothing that was acknowledged is lost, and once there is room the member
 //! has everything again.
 
+use reeve_api::etcdserverpb::{RangeRequest, RangeResponse, kv_methods};
+
 use crate::history::assert_sound;
 use crate::members::{Plan, forms_clusters, name};
 use crate::support::grpc::Client;
@@ -12,6 +14,8 @@ use super::{assert_writes, begin};
 
 const MEGABYTES: u64 = 500;
 const VALUE: usize = 256 << 10;
+/// One in so many values is looked at on each member; all are counted.
+const SAMPLE: usize = 23;
 /// Attempts to write a large value before the test gives up.
 const ATTEMPTS: u64 = 4 * MEGABYTES * (1 << 20) / VALUE as u64;
 
@@ -78,7 +82,15 @@ fn a_disk_runs_full(test: &str, of_leader: bool) {
 async fn large_values_are_everywhere(endpoints: &[String], written: u64) {
     for endpoint in endpoints {
         let mut client = Client::connect(endpoint).await;
-        for number in 0..written {
+        let all = RangeRequest {
+            key: "large ".into(),
+            range_end: "large!".into(),
+            count_only: true,
+            ..RangeRequest::default()
+        };
+        let answer: RangeResponse = client.call(kv_methods::RANGE, &all).await.expect("a read");
+        assert_eq!(answer.count, written as i64, "on {endpoint}");
+        for number in (0..written).step_by(SAMPLE) {
             let key = format!("large {number}");
             let answer = client.get(key.as_bytes()).await.expect("a read");
             let length = answer.kvs.first().map(|pair| pair.value.len());
