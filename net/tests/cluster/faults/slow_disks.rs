@@ -8,7 +8,7 @@ use crate::support::random::Random;
 use crate::support::slow_disk::SlowDisk;
 use crate::support::{notice, turn};
 
-use super::{assert_writes, begin, work_for_a_while};
+use super::{PATIENCE, assert_writes, begin, work_for_a_while};
 
 /// Writes a second of a disk that is all but dead: a flush takes a second.
 const NEARLY_DEAD: u64 = 1;
@@ -32,6 +32,11 @@ fn a_leader_whose_disk_is_slow_hands_over() {
     };
     disk.limit(NEARLY_DEAD);
     let since = Instant::now();
+    let hands_over = |line: &String| line.contains("leadership is handed over");
+    let handed_over = cluster.members[leader]
+        .stderr
+        .wait(PATIENCE, |lines| lines.iter().any(hands_over));
+    assert!(handed_over, "it does not:\n{}", cluster.printed());
     let next = cluster.leader_other_than(Some(leader));
     notice(&format!(
         "{test}: {} leads instead of {} after {:?}",
