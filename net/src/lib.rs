@@ -11,6 +11,7 @@ pub mod reactor;
 mod sequencer;
 mod services;
 pub mod start;
+pub mod tls;
 
 #[cfg(test)]
 #[path = "../../engine/tests/fuzz/mod.rs"]

@@ -4,6 +4,7 @@ use reeve_net::{
     config::{self, Config, ConfigError, Outcome},
     log, reactor,
     start::{DataDirectory, Entrance, Member, STOP_REMOVED, bind_peers, launch, reactor_count},
+    tls::Credentials,
 };
 use std::{collections::BTreeMap, io::Write as _, process::ExitCode, sync::Arc};
 
@@ -104,20 +105,28 @@ fn serve(config: &Config) -> Result<i32, String> {
     let data = config.data_directory();
     let fresh = DataDirectory::is_fresh(&data, wal);
     config.check_bootstrap(fresh)?;
+    let credentials = Credentials::for_peers(config)?;
     // A member that cannot enter its cluster leaves nothing behind. The peer port is bound later: another member that asks
     // there meanwhile is refused at once, and need not wait.
     let beginning = match fresh {
-        true => Some(Entrance::beginning(config)?),
+        true => Some(Entrance::beginning(config, &credentials)?),
         false => None,
     };
     let directory = DataDirectory::open(&data, wal).map_err(|error| error.to_string())?;
     let entrance = match beginning {
         Some(entrance) => entrance,
-        None => Entrance::find(config, directory.write_ahead_log())?,
+        None => Entrance::find(config, directory.write_ahead_log(), &credentials)?,
     };
     let reactors = reactor_count(config);
     let peers = bind_peers(config).map_err(|error| error.to_string())?;
-    let member = Member::new(config.clone(), &directory, entrance, reactors, peers);
+    let member = Member::new(
+        config.clone(),
+        &directory,
+        entrance,
+        reactors,
+        peers,
+        credentials,
+    );
     launch(config, move |setup| Arc::clone(&member).set_up(setup))
         .map_err(|error| error.to_string())
 }

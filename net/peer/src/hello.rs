@@ -22,6 +22,9 @@ const WELCOME: &str = "RVW1";
 /// Bytes of a release's name that are taken from a peer.
 const RELEASE_BYTES: usize = 64;
 
+/// Bytes of all peer URLs together: a hello has to fit into what an earlier build takes before the handshake is done.
+const URLS_BYTES: usize = 600;
+
 mod greeting {
     use super::Slot;
     pub(super) const PROTOCOL_OLDEST: Slot = 1;
@@ -33,6 +36,7 @@ mod greeting {
     pub(super) const FORMAT: Slot = 7;
     pub(super) const LANE: Slot = 8;
     pub(super) const RELEASE: Slot = 9;
+    pub(super) const PEER_URLS: Slot = 10;
 }
 
 mod answer {
@@ -72,6 +76,8 @@ pub struct Hello {
     pub to: MemberId,
     /// What the connection is for.
     pub lane: Lane,
+    /// Where it is found by others: for a member that has not heard of it yet. Empty from a build that does not say.
+    pub peer_urls: Vec<String>,
 }
 
 /// What the answering side says if it takes the link.
@@ -88,6 +94,9 @@ pub struct Welcome {
 pub enum Standing {
     /// It belongs to the cluster.
     Member,
+    /// It is not known, or not yet; but it says where it is found, and there is nobody else who could tell who belongs to the
+    /// cluster.
+    Remote,
     /// It is not known, or not yet.
     Unknown,
     /// It was removed.
@@ -126,7 +135,7 @@ pub fn judge(hello: &Hello, local: &Local, standing: Standing) -> Result<Welcome
         return Err(Refusal::SameMember { member });
     }
     match standing {
-        Standing::Member => Ok(Welcome {
+        Standing::Member | Standing::Remote => Ok(Welcome {
             protocol,
             from: local.clone(),
         }),
@@ -142,13 +151,36 @@ fn release(local: &Local) -> &[u8] {
 }
 
 fn release_text(bytes: &[u8]) -> String {
-    let bytes = bytes.get(..RELEASE_BYTES).unwrap_or(bytes);
-    // It is shown in logs.
+    shown(bytes.get(..RELEASE_BYTES).unwrap_or(bytes))
+}
+
+/// A text of a peer, fit for logs.
+fn shown(bytes: &[u8]) -> String {
     let shown = |character: char| match character.is_control() {
         true => '?',
         false => character,
     };
     String::from_utf8_lossy(bytes).chars().map(shown).collect()
+}
+
+/// As many URLs as there is room for, with commas, which no URL of a member has.
+fn urls_text(urls: &[String]) -> String {
+    let mut text = String::new();
+    for url in urls {
+        if text.len() + 1 + url.len() <= URLS_BYTES && !url.contains(',') {
+            if !text.is_empty() {
+                text.push(',');
+            }
+            text.push_str(url);
+        }
+    }
+    text
+}
+
+fn urls(bytes: &[u8]) -> Vec<String> {
+    let text = shown(bytes.get(..URLS_BYTES).unwrap_or(bytes));
+    let urls = text.split(',').filter(|url| !url.is_empty());
+    urls.map(str::to_owned).collect()
 }
 
 impl Hello {
@@ -161,14 +193,27 @@ impl Hello {
             from: from.clone(),
             to,
             lane,
+            peer_urls: Vec::new(),
         }
+    }
+
+    /// With what others find the sender by. Of very many URLs only the first are said.
+    #[must_use]
+    pub fn with_peer_urls(mut self, peer_urls: Vec<String>) -> Self {
+        self.peer_urls = peer_urls;
+        self
     }
 
     /// Appends what a connection begins with.
     pub fn push(&self, output: &mut Output) {
         let mut builder = FlatBufferBuilder::new();
         let release = builder.create_vector(release(&self.from));
+        let urls = urls_text(&self.peer_urls);
+        let urls = (!urls.is_empty()).then(|| builder.create_vector(urls.as_bytes()));
         let start = builder.start_table();
+        if let Some(urls) = urls {
+            builder.push_slot_always(entry(greeting::PEER_URLS), urls);
+        }
         builder.push_slot(entry(greeting::CLUSTER), self.from.cluster, 0);
         builder.push_slot(entry(greeting::FROM), self.from.member, 0);
         builder.push_slot(entry(greeting::TO), self.to, 0);
@@ -204,6 +249,7 @@ impl Hello {
             },
             to: table.number(greeting::TO)?,
             lane: lane.ok_or(Malformed::Field("lane"))?,
+            peer_urls: urls(table.vector(greeting::PEER_URLS, 1)?),
         })
     }
 }

@@ -88,7 +88,8 @@ fn streams_of_bytes() {
 
 #[test]
 fn contents_of_frames() {
-    let hello = Hello::new(&local(), 9, Lane::Bulk);
+    let urls = vec!["http://10.0.0.1:2380".to_owned(), "unix:x".to_owned()];
+    let hello = Hello::new(&local(), 9, Lane::Bulk).with_peer_urls(urls);
     let here = Local {
         member: 9,
         ..local()

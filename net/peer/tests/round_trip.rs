@@ -6,8 +6,8 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use reeve_peer::{
-    Encoder, Frame, FrameKind, FrameReader, Hello, Lane, Local, MAGIC, Output, Refusal, Standing,
-    Welcome, decode_message, judge,
+    Encoder, Frame, FrameKind, FrameReader, HANDSHAKE_BYTES, Hello, Lane, Local, MAGIC, Output,
+    Refusal, Standing, Welcome, decode_message, judge,
 };
 use reeve_raft::{
     Body, ConfigurationState, Entry, EntryKind, LogPoint, Message, ReadContext, SnapshotPoint,
@@ -198,10 +198,15 @@ proptest! {
     }
 
     #[test]
-    fn greetings(from in local(), here in local(), prompt in any::<bool>()) {
+    fn greetings(
+        from in local(),
+        here in local(),
+        prompt in any::<bool>(),
+        urls in vec("http://[a-z]{1,20}:[1-9][0-9]{3}", 0..9),
+    ) {
         let lane = if prompt { Lane::Prompt } else { Lane::Bulk };
         let here = Local { cluster: from.cluster, ..here };
-        let hello = Hello::new(&from, here.member, lane);
+        let hello = Hello::new(&from, here.member, lane).with_peer_urls(urls);
         let mut output = Output::default();
         hello.push(&mut output);
         let bytes = output.to_vec();
@@ -281,6 +286,28 @@ fn refusals_come_back_and_name_what_differs() {
         assert_eq!(frames[0].kind, FrameKind::Refusal);
         assert_eq!(Refusal::read(&frames[0].content).unwrap(), refusal);
     }
+}
+
+#[test]
+fn peer_urls_are_said_as_far_as_there_is_room() {
+    let from = Local {
+        cluster: 7,
+        member: 1,
+        process: 11,
+        format: 1,
+        release: "r".repeat(200),
+    };
+    let urls: Vec<String> = (0..100)
+        .map(|number| format!("https://host-{number}.example:2380"))
+        .collect();
+    let hello = Hello::new(&from, 2, Lane::Prompt).with_peer_urls(urls.clone());
+    let mut output = Output::default();
+    hello.push(&mut output);
+    let frames = read(&output.to_vec()[MAGIC.len()..], &[]);
+    let content = &frames[0].content;
+    assert!(content.len() <= HANDSHAKE_BYTES, "{}", content.len());
+    let heard = Hello::read(content).unwrap().peer_urls;
+    assert!(heard.len() > 10 && urls.starts_with(&heard), "{heard:?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::{
     duration::{format_duration, parse_duration},
     flags::{Kind, SECTIONS},
     load::{ConfigError, Outcome, load},
+    security::TlsVersion,
     url::{Scheme, Url},
 };
 use crate::log::Level;
@@ -118,6 +119,54 @@ fn flags_of_later_versions_accept_only_their_default() {
     config(&["--logger=zap", "--enable-pprof=false", "--snapshot=1"]);
     assert!(usage(&["--cert-file=x"]).contains("not supported yet"));
     assert!(usage(&["--auto-tls"]).contains("not supported yet"));
+}
+
+#[test]
+fn tls_between_members_is_configured() {
+    let read = config(&[
+        "--listen-peer-urls=https://127.0.0.1:2380",
+        "--peer-cert-file=c",
+        "--peer-key-file=k",
+        "--peer-trusted-ca-file=a",
+        "--peer-client-cert-auth",
+        "--peer-cert-allowed-cn=x, y,",
+        "--peer-skip-client-san-verification",
+        "--cipher-suites=A,B",
+        "--self-signed-cert-validity=3",
+    ]);
+    let security = &read.peer_transport_security;
+    assert_eq!(security.cert_file, PathBuf::from("c"));
+    assert_eq!(security.allowed_names, ["x", "y"]);
+    assert!(security.client_cert_auth && security.skip_client_address_check);
+    assert_eq!(read.cipher_suites, ["A", "B"]);
+    assert_eq!(read.self_signed_cert_validity, 3);
+    assert_eq!(
+        read.tls_versions(),
+        Ok((TlsVersion::Tls12, TlsVersion::Tls13))
+    );
+    for (arguments, text) in [
+        (
+            &["--tls-min-version=x"][..],
+            "unexpected TLS version \"x\" (must be one of: TLS1.2, TLS1.3)",
+        ),
+        (
+            &["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"],
+            "min version (TLS1.3) is greater than max version (TLS1.2)",
+        ),
+        (
+            &["--tls-min-version=TLS1.3", "--cipher-suites=A"],
+            "cipher suites cannot be configured when only TLS1.3 is enabled",
+        ),
+        (
+            &[
+                "--listen-client-urls=https://127.0.0.1:1",
+                "--advertise-client-urls=https://a:1",
+            ],
+            "TLS for clients is not supported yet (https://127.0.0.1:1 in --listen-client-urls)",
+        ),
+    ] {
+        assert_eq!(invalid(arguments), text);
+    }
 }
 
 #[test]
@@ -342,7 +391,16 @@ fn files_stand_alone() {
     );
     assert_eq!(read.grpc_keepalive_min_time, Duration::from_secs(1));
     assert_eq!(read.initial_cluster_state, ClusterState::Existing);
+    let nested = "peer-transport-security:\n  cert-file: c\n  client-cert-auth: true\n  allowed-cn: [x, y]\n  unknown: 1\n\
+                  client-transport-security:\n";
+    std::fs::write(&path, nested).unwrap();
+    let security = config(&[&flag]).peer_transport_security;
+    assert_eq!(security.cert_file, PathBuf::from("c"));
+    assert!(security.client_cert_auth);
+    assert_eq!(security.allowed_names, ["x", "y"]);
     for bad in [
+        "peer-transport-security: x",
+        "peer-transport-security:\n  auto-tls: x",
         "max-txn-ops: x",
         "grpc-keepalive-min-time: 5s",
         "- a",

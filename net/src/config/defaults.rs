@@ -1,5 +1,6 @@
 //! The configuration as the rest of the server sees it.
 
+use super::security::TransportSecurity;
 use super::url::Url;
 use crate::log::{Format, Level};
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
@@ -52,6 +53,15 @@ pub struct Config {
     pub pre_vote: bool,
     pub force_new_cluster: bool,
     pub max_learners: u64,
+    pub peer_transport_security: TransportSecurity,
+    /// In years.
+    pub self_signed_cert_validity: u64,
+    /// By Go's names; empty for all that are safe.
+    pub cipher_suites: Vec<String>,
+    /// `TLS1.2` or `TLS1.3`; see [`Config::tls_versions`].
+    pub tls_min_version: String,
+    /// The same, or empty for the newest.
+    pub tls_max_version: String,
     /// Zero for etcd's 10 minutes.
     pub watch_progress_notify_interval: Duration,
     pub warning_apply_duration: Duration,
@@ -108,6 +118,11 @@ impl Default for Config {
             pre_vote: true,
             force_new_cluster: false,
             max_learners: 1,
+            peer_transport_security: TransportSecurity::default(),
+            self_signed_cert_validity: 1,
+            cipher_suites: Vec::new(),
+            tls_min_version: "TLS1.2".to_owned(),
+            tls_max_version: String::new(),
             watch_progress_notify_interval: Duration::ZERO,
             warning_apply_duration: Duration::from_millis(100),
             warning_unary_request_duration: Duration::from_millis(300),

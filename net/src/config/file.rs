@@ -11,10 +11,26 @@ use yaml_rust2::{Yaml, YamlLoader};
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Keys with values of their own, of which nothing is supported yet.
-const LATER: [&str; 3] = [
-    "client-transport-security",
-    "peer-transport-security",
-    "discovery-config",
+const LATER: [&str; 2] = ["client-transport-security", "discovery-config"];
+
+/// The key with what concerns TLS between members.
+const PEER_SECURITY: &str = "peer-transport-security";
+
+/// The keys within it, and the flag that each stands for.
+const PEER_SECURITY_KEYS: [(&str, &str); 10] = [
+    ("cert-file", "peer-cert-file"),
+    ("key-file", "peer-key-file"),
+    ("client-cert-file", "peer-client-cert-file"),
+    ("client-key-file", "peer-client-key-file"),
+    ("client-cert-auth", "peer-client-cert-auth"),
+    ("trusted-ca-file", "peer-trusted-ca-file"),
+    ("auto-tls", "peer-auto-tls"),
+    ("allowed-cn", "peer-cert-allowed-cn"),
+    ("allowed-hostname", "peer-cert-allowed-hostname"),
+    (
+        "skip-client-san-verification",
+        "peer-skip-client-san-verification",
+    ),
 ];
 
 /// Reads the file. The error is a text for the operator.
@@ -50,6 +66,10 @@ pub(super) fn apply(text: &str) -> Result<Config, String> {
             }
             continue;
         }
+        if key == PEER_SECURITY {
+            set_peer_security(&mut config, value)?;
+            continue;
+        }
         // Unknown keys are ignored, as in etcd.
         let known = SECTIONS
             .iter()
@@ -60,6 +80,25 @@ pub(super) fn apply(text: &str) -> Result<Config, String> {
         }
     }
     Ok(config)
+}
+
+fn set_peer_security(config: &mut Config, value: &Yaml) -> Result<(), String> {
+    let entries = match value {
+        Yaml::Null => return Ok(()),
+        Yaml::Hash(entries) => entries,
+        _ => return Err(format!("{PEER_SECURITY}: not a mapping")),
+    };
+    for (key, value) in entries {
+        let known = PEER_SECURITY_KEYS
+            .iter()
+            .find(|(name, _)| key.as_str() == Some(*name))
+            .and_then(|(_, flag)| flags::find(flag));
+        if let Some(flag) = known {
+            set(config, flag, value)
+                .map_err(|error| format!("{PEER_SECURITY}: {}: {error}", flag.name))?;
+        }
+    }
+    Ok(())
 }
 
 fn set(config: &mut Config, flag: &flags::Flag, value: &Yaml) -> Result<(), String> {

@@ -126,6 +126,15 @@ fn number<T: TryFrom<i128> + FromStr>(value: &str) -> Result<T, String> {
     T::try_from(signed).map_err(|_| "value out of range".to_owned())
 }
 
+/// Names with commas.
+fn list(value: &str) -> Vec<String> {
+    let names = value.split(',').map(str::trim);
+    names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
 fn state(config: &mut Config, value: &str) -> Result<(), String> {
     config.initial_cluster_state = match value {
         "new" => ClusterState::New,
@@ -158,6 +167,28 @@ macro_rules! switch {
         Kind::Switch(|config, value| config.$field = value)
     };
 }
+/// A setter for a file or switch of the TLS between members.
+macro_rules! peer_file {
+    ($field:ident) => {
+        Kind::Text(|config, value| {
+            config.peer_transport_security.$field = PathBuf::from(value);
+            Ok(())
+        })
+    };
+}
+macro_rules! peer_list {
+    ($field:ident) => {
+        Kind::Text(|config, value| {
+            config.peer_transport_security.$field = list(value);
+            Ok(())
+        })
+    };
+}
+macro_rules! peer_switch {
+    ($field:ident) => {
+        Kind::Switch(|config, value| config.peer_transport_security.$field = value)
+    };
+}
 macro_rules! time {
     ($field:ident) => {
         Kind::Time(|config, value| config.$field = value)
@@ -168,6 +199,7 @@ macro_rules! time {
 pub(super) const SECTIONS: &[(&str, &[Flag])] = &[
     ("Member", MEMBER),
     ("Clustering", CLUSTERING),
+    ("Security", SECURITY),
     ("Unsafe", UNSAFE),
     ("Logging", LOGGING),
     ("Features", FEATURES),
@@ -209,6 +241,25 @@ const CLUSTERING: &[Flag] = &[
     Flag::new("strict-reconfig-check", "true", switch!(strict_reconfig_check), "Refuse membership changes that would lose the quorum."),
     Flag::new("pre-vote", "true", switch!(pre_vote), "Ask before standing for election, so that a member that was cut off does not disturb."),
     Flag::new("max-learners", "1", text!(max_learners, number), "Learners that the cluster may have."),
+];
+
+#[rustfmt::skip]
+const SECURITY: &[Flag] = &[
+    Flag::new("peer-cert-file", "", peer_file!(cert_file), "Certificate that this member shows to other members, in PEM."),
+    Flag::new("peer-key-file", "", peer_file!(key_file), "Private key of --peer-cert-file, in PEM."),
+    Flag::new("peer-client-cert-auth", "false", peer_switch!(client_cert_auth), "Take connections only from members with a certificate that --peer-trusted-ca-file vouches for."),
+    Flag::new("peer-client-cert-file", "", peer_file!(client_cert_file), "Certificate that this member shows when it dials, if not --peer-cert-file."),
+    Flag::new("peer-client-key-file", "", peer_file!(client_key_file), "Private key of --peer-client-cert-file."),
+    Flag::new("peer-trusted-ca-file", "", peer_file!(trusted_ca_file), "Authorities whose certificates other members may show; also asks for certificates, as --peer-client-cert-auth."),
+    Flag::new("peer-cert-allowed-cn", "", peer_list!(allowed_names), "Common names, with commas, that certificates of other members may have."),
+    Flag::new("peer-cert-allowed-hostname", "", peer_list!(allowed_hostnames), "Host names, with commas, one of which certificates of other members have to be valid for."),
+    Flag::new("peer-auto-tls", "false", peer_switch!(auto_tls), "Encrypt with a certificate of this member's own making, which nobody checks, unless --peer-cert-file is given."),
+    Flag::new("self-signed-cert-validity", "1", text!(self_signed_cert_validity, number), "Years for which such a certificate is valid."),
+    Flag::new("peer-crl-file", "", peer_file!(revocation_list_file), "Certificates that are taken from nobody any more: a list of the authority, in PEM or DER."),
+    Flag::new("peer-skip-client-san-verification", "false", peer_switch!(skip_client_address_check), "Do not compare the address of a member that dials with those in its certificate."),
+    Flag::new("cipher-suites", "", any!(cipher_suites, list), "Cipher suites of TLS 1.2, with commas, by Go's names; for the peer port."),
+    Flag::new("tls-min-version", "TLS1.2", any!(tls_min_version, str::to_owned), "Oldest version of TLS: TLS1.2 or TLS1.3; for the peer port."),
+    Flag::new("tls-max-version", "", any!(tls_max_version, str::to_owned), "Newest version of TLS: TLS1.2 or TLS1.3; for the peer port."),
 ];
 
 #[rustfmt::skip]
@@ -261,7 +312,6 @@ const LATER: &[Flag] = &[
     later("bcrypt-cost", "10"),
     later("bootstrap-defrag-threshold-megabytes", "0"),
     later("cert-file", ""),
-    later("cipher-suites", ""),
     later("client-cert-allowed-hostname", ""),
     later_switch("client-cert-auth", "false"),
     later("client-cert-file", ""),
@@ -307,22 +357,8 @@ const LATER: &[Flag] = &[
     later("max-wals", "5"),
     later_switch("memory-mlock", "false"),
     later("metrics", "basic"),
-    later_switch("peer-auto-tls", "false"),
-    later("peer-cert-allowed-cn", ""),
-    later("peer-cert-allowed-hostname", ""),
-    later("peer-cert-file", ""),
-    later_switch("peer-client-cert-auth", "false"),
-    later("peer-client-cert-file", ""),
-    later("peer-client-key-file", ""),
-    later("peer-crl-file", ""),
-    later("peer-key-file", ""),
-    later_switch("peer-skip-client-san-verification", "false"),
-    later("peer-trusted-ca-file", ""),
     later("raft-read-timeout", "5s"),
     later("raft-write-timeout", "5s"),
-    later("self-signed-cert-validity", "1"),
-    later("tls-max-version", ""),
-    later("tls-min-version", "TLS1.2"),
     later("trusted-ca-file", ""),
     later_switch("unsafe-no-fsync", "false"),
     later("v2-deprecation", "write-only"),

@@ -8,12 +8,15 @@ mod flags;
 mod help;
 mod load;
 mod parse;
+mod security;
 mod url;
 mod validate;
 
 pub use defaults::{ClusterState, Config};
 pub use duration::format_duration;
 pub use load::{ConfigError, Loaded, Notice, Outcome, load};
+pub(crate) use security::is_unset;
+pub use security::{TlsVersion, TransportSecurity};
 pub use url::{Scheme, Url};
 
 /// The version of etcd that this server equals, wherever clients read capabilities from it.

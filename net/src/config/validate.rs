@@ -4,7 +4,7 @@ use super::{
     defaults::{Config, DEFAULT_CLUSTER, DEFAULT_NAME},
     duration::format_duration,
     load::{Notice, notice},
-    url::{Scheme, Url},
+    url::Url,
 };
 use crate::log::Level;
 use std::time::Duration;
@@ -37,13 +37,13 @@ pub(super) fn complete(config: &mut Config) {
 /// Checks the values; the error is the text for the operator.
 pub(super) fn check(config: &Config, notices: &mut Vec<Notice>) -> Result<(), String> {
     check_bind(&config.listen_peer_urls)?;
-    let others = config.initial_members().unwrap_or_default();
-    if let Some(url) = others.values().flatten().find(|url| url.is_secure()) {
+    check_bind(&config.listen_client_urls)?;
+    if let Some(url) = config.listen_client_urls.iter().find(|url| url.is_secure()) {
         return Err(format!(
-            "TLS between members is not supported yet ({url} in --initial-cluster)"
+            "TLS for clients is not supported yet ({url} in --listen-client-urls)"
         ));
     }
-    check_bind(&config.listen_client_urls)?;
+    config.tls_versions()?;
     check_host(
         &config.initial_advertise_peer_urls,
         "--initial-advertise-peer-urls",
@@ -118,12 +118,9 @@ fn check_times(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// Only addresses can be bound, not names; TLS has to wait for its flags.
+/// Only addresses can be bound, not names.
 fn check_bind(urls: &[Url]) -> Result<(), String> {
     for url in urls {
-        if matches!(url.scheme, Scheme::Https | Scheme::Unixs) {
-            return Err(format!("TLS listeners are not supported yet ({url})"));
-        }
         if !url.is_unix() && url.bind_address().is_none() {
             return Err(format!("expected IP in URL for binding ({url})"));
         }

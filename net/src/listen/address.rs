@@ -54,6 +54,15 @@ pub enum BindError {
     },
 }
 
+/// A listener for other members.
+#[derive(Debug)]
+pub struct PeerListener {
+    /// The listener.
+    pub listener: Listener,
+    /// Whether its connections begin with the handshake of TLS.
+    pub is_secure: bool,
+}
+
 /// A bound, listening socket.
 #[derive(Debug)]
 pub enum Listener {

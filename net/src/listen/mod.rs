@@ -9,7 +9,7 @@ mod server;
 mod socket;
 
 pub use acceptor::{Acceptor, Arrival, Placement};
-pub use address::{BindError, ListenAddress, Listener};
+pub use address::{BindError, ListenAddress, Listener, PeerListener};
 pub use reception::{Receiving, Reception, ReceptionPart};
 pub use server::{Server, ServerOptions};
 

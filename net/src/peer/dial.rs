@@ -4,12 +4,14 @@ use super::links::LinkOptions;
 use super::stream::PeerStream;
 use crate::config::Url;
 use crate::listen::{Socket, Stream};
+use crate::tls::TlsStream;
 use reeve_peer::{FrameError, FrameKind, FrameReader, HANDSHAKE_BYTES, Hello, MAGIC, Malformed};
 use reeve_peer::{Output, Refusal, Welcome};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Until then a peer has to have taken the connection and answered the greeting.
@@ -29,6 +31,9 @@ pub(super) enum DialError {
         /// What the resolver says.
         source: io::Error,
     },
+    /// TLS cannot begin: a file or the URL.
+    #[error("{0}")]
+    Credentials(String),
     /// It took too long.
     #[error("no answer within {} s", PATIENCE.as_secs())]
     TimedOut,
@@ -65,14 +70,34 @@ pub(super) async fn within<T>(
 pub(super) async fn dial(
     url: &Url,
     hello: &Hello,
-    _options: &LinkOptions,
+    options: &LinkOptions,
 ) -> Result<(PeerStream, Welcome), DialError> {
     within(PATIENCE, async {
-        let stream = PeerStream::plain(connect(url).await?);
+        let socket = connect(url).await?;
+        let stream = match url.is_secure() {
+            true => encrypt(socket, url, options).await?,
+            false => PeerStream::plain(socket),
+        };
         let welcome = greet(&stream, hello).await?;
         Ok((stream, welcome))
     })
     .await
+}
+
+/// Makes the connection one of TLS. The files are read by a thread that may wait.
+async fn encrypt(
+    socket: Rc<Socket>,
+    url: &Url,
+    options: &LinkOptions,
+) -> Result<PeerStream, DialError> {
+    let (credentials, place) = (Arc::clone(&options.credentials), url.clone());
+    let session = glommio::executor()
+        .spawn_blocking(move || credentials.client_session(&place))
+        .await;
+    let session = session.map_err(DialError::Credentials)?;
+    let stream = TlsStream::connected(socket, session);
+    stream.handshake().await?;
+    Ok(PeerStream::encrypted(stream))
 }
 
 async fn connect(url: &Url) -> Result<Rc<Socket>, DialError> {
@@ -128,6 +153,9 @@ async fn connect_tcp(address: SocketAddr) -> io::Result<Rc<Socket>> {
     }
 }
 
+/// How a server of TLS answers what is none: the content type of an alert, and the major version.
+const TLS_ALERT: &[u8] = &[21, 3];
+
 /// EINPROGRESS: a connection that is being made.
 const IN_PROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
 
@@ -168,6 +196,9 @@ fn after_magic(received: &[u8]) -> Result<Option<&[u8]>, DialError> {
         None if received.starts_with(b"HTTP/") => {
             Err(DialError::Foreign(": an HTTP server answers"))
         }
+        None if received.starts_with(TLS_ALERT) => Err(DialError::Foreign(
+            ": it takes TLS alone, so its peer URL begins with https",
+        )),
         None => Err(DialError::Foreign("")),
     }
 }

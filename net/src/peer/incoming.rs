@@ -74,6 +74,19 @@ pub(super) async fn serve(links: Rc<Links>, stream: Rc<PeerStream>, first: Vec<u
     }
 }
 
+/// Tells a dialler that its certificate is good, but not from where it comes.
+pub(super) async fn refuse(stream: &PeerStream, objection: &str) {
+    let mut output = Output::default();
+    output.push_bytes(MAGIC);
+    Refusal::Other(objection.to_owned()).push(&mut output);
+    let _ = within(PATIENCE, async {
+        Ok(stream.write_all(&output.to_vec()).await?)
+    })
+    .await;
+    // It shall arrive before the connection ends.
+    glommio::timer::sleep(Duration::from_millis(50)).await;
+}
+
 /// Reads the greeting and answers it. Refusals are told to the peer and to the operator.
 async fn accept(
     links: &Rc<Links>,
@@ -95,6 +108,9 @@ async fn accept(
     match judged {
         Ok((hello, answer, rest)) => {
             answer.push(&mut output);
+            if !links.is_peer(hello.from.member) {
+                links.add_remote(&hello);
+            }
             let inbound = links.enrol(&hello, stream);
             let sent = within(PATIENCE, async {
                 Ok(stream.write_all(&output.to_vec()).await?)
@@ -156,12 +172,14 @@ impl Links {
         let member = hello.from.member;
         let standing = if self.is_removed(member) {
             Standing::Removed
-        } else if !self.is_peer(member) {
-            Standing::Unknown
         } else if self.is_doubled(member, hello.from.process) {
             Standing::Doubled
-        } else {
+        } else if self.is_peer(member) {
             Standing::Member
+        } else if self.takes_remote(hello) {
+            Standing::Remote
+        } else {
+            Standing::Unknown
         };
         judge(hello, &self.local, standing)
     }

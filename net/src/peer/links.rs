@@ -5,15 +5,23 @@ use super::inbox::{Arrived, Inbox};
 use super::incoming::Inbound;
 use super::outgoing::Outgoing;
 use crate::config::Url;
+use crate::tls::Credentials;
 use reeve_node::Parcel;
-use reeve_peer::{Encoder, Lane, Local, Welcome, refused_proposal};
+use reeve_peer::{Encoder, Hello, Lane, Local, Welcome, refused_proposal};
 use reeve_raft::{MemberId, Message};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Context;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Members that are linked to without being known, at a time.
+const REMOTES: usize = 8;
+
+/// How long such a member stays after its last link.
+const REMOTE_LIFE: Duration = Duration::from_secs(30);
 
 /// How often peers are asked for a sign of life.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
@@ -41,6 +49,8 @@ pub(crate) struct LinkOptions {
     pub(crate) frame_bytes: usize,
     /// Seed of the variation of pauses.
     pub(crate) seed: u64,
+    /// For peers that are dialled over TLS.
+    pub(crate) credentials: Arc<Credentials>,
 }
 
 struct Peer {
@@ -55,6 +65,13 @@ impl Peer {
     }
 }
 
+/// A member that this one has not heard of, but which says that it belongs to the cluster: see [`Links::takes_remote`].
+struct Remote {
+    peer: Peer,
+    /// When it had a link to this member.
+    seen: Instant,
+}
+
 /// See the module.
 pub(crate) struct Links {
     pub(super) local: Local,
@@ -62,7 +79,11 @@ pub(crate) struct Links {
     pub(super) inbox: Inbox,
     pub(super) inbound: RefCell<BTreeMap<MemberId, Vec<Rc<Inbound>>>>,
     peers: RefCell<BTreeMap<MemberId, Peer>>,
+    remotes: RefCell<BTreeMap<MemberId, Remote>>,
     removed: RefCell<BTreeSet<MemberId>>,
+    /// Where this member is found by others.
+    own_urls: RefCell<Vec<String>>,
+    has_leader: Cell<bool>,
     activity: Activity,
     encoder: RefCell<Encoder>,
 }
@@ -76,7 +97,10 @@ impl Links {
             inbox: Inbox::default(),
             inbound: RefCell::default(),
             peers: RefCell::default(),
+            remotes: RefCell::default(),
             removed: RefCell::default(),
+            own_urls: RefCell::default(),
+            has_leader: Cell::new(false),
             activity,
             encoder: RefCell::default(),
         });
@@ -119,6 +143,7 @@ impl Links {
         for address in addresses {
             let id = address.member;
             if id == own {
+                *self.own_urls.borrow_mut() = address.urls.iter().map(Url::to_string).collect();
                 continue;
             }
             match peers.get(&id) {
@@ -128,10 +153,70 @@ impl Links {
                     .for_each(|lane| lane.set_address(address.clone())),
                 None => {
                     crate::info!("starting remote peer", "remote-peer-id" => format!("{id:x}"));
-                    peers.insert(id, self.start_peer(&address));
+                    peers.insert(id, self.become_peer(&address));
                 }
             }
         }
+    }
+
+    /// Lanes to a member that is known from now on: those that it has already, if it was a remote one.
+    fn become_peer(self: &Rc<Self>, address: &PeerAddress) -> Peer {
+        let remote = self.remotes.borrow_mut().remove(&address.member);
+        let Some(Remote { peer, .. }) = remote else {
+            return self.start_peer(address);
+        };
+        peer.lanes
+            .iter()
+            .for_each(|lane| lane.set_address(address.clone()));
+        if peer.lane(Lane::Prompt).is_connected() {
+            self.activity.became_active(address.member);
+        }
+        peer
+    }
+
+    /// Whether this member follows somebody, or leads.
+    pub(crate) fn set_has_leader(&self, has_leader: bool) {
+        self.has_leader.set(has_leader);
+    }
+
+    /// Where this member is found by others.
+    pub(super) fn own_urls(&self) -> Vec<String> {
+        self.own_urls.borrow().clone()
+    }
+
+    /// Whether a member that is not known here is linked to nevertheless. One that was away while others came may know
+    /// nobody any more who is still there: who belongs to the cluster it can then only hear from a leader whom it does not
+    /// know. (etcd's "remotes"; who dials says in its greeting where it is found.) Such a link carries messages and counts
+    /// for nothing; a member with a leader needs none, and those that it knows to be removed are refused.
+    pub(super) fn takes_remote(&self, hello: &Hello) -> bool {
+        let remotes = self.remotes.borrow();
+        if remotes.contains_key(&hello.from.member) {
+            return true;
+        }
+        !self.has_leader.get() && remotes.len() < REMOTES && !remote_urls(hello).is_empty()
+    }
+
+    /// Links to a member that is not known here, where it says that it is found.
+    pub(super) fn add_remote(self: &Rc<Self>, hello: &Hello) {
+        let address = PeerAddress {
+            member: hello.from.member,
+            urls: remote_urls(hello),
+        };
+        let mut remotes = self.remotes.borrow_mut();
+        if remotes.contains_key(&address.member) || address.urls.is_empty() {
+            return;
+        }
+        crate::info!(
+            "added remote peer",
+            "local-member-id" => format!("{:x}", self.local.member),
+            "remote-peer-id" => format!("{:x}", address.member),
+            "remote-peer-urls" => address.to_string(),
+        );
+        let remote = Remote {
+            peer: self.start_peer(&address),
+            seen: Instant::now(),
+        };
+        remotes.insert(address.member, remote);
     }
 
     fn start_peer(self: &Rc<Self>, address: &PeerAddress) -> Peer {
@@ -153,6 +238,7 @@ impl Links {
         let removed: BTreeSet<MemberId> = removed.into_iter().collect();
         for id in &removed {
             self.close_inbound(*id);
+            self.remotes.borrow_mut().remove(id);
         }
         *self.removed.borrow_mut() = removed;
     }
@@ -173,11 +259,11 @@ impl Links {
     /// Sends messages with the next [`flush`](Self::flush), as far as their recipients can be reached and keep up. For
     /// proposals that certainly do not leave, `refused` gets the refusal that their leader would have sent.
     pub(crate) fn send(&self, messages: impl Iterator<Item = Message>, refused: &mut Vec<Message>) {
-        let (peers, mut encoder) = (self.peers.borrow(), self.encoder.borrow_mut());
+        let (peers, remotes) = (self.peers.borrow(), self.remotes.borrow());
+        let mut encoder = self.encoder.borrow_mut();
         for message in messages {
             let lane = Lane::of(&message);
-            let sent = peers
-                .get(&message.to)
+            let sent = find(&peers, &remotes, message.to)
                 .is_some_and(|peer| peer.lane(lane).push_message(&message, &mut encoder));
             if !sent {
                 refused.extend(refused_proposal(&message));
@@ -187,13 +273,13 @@ impl Links {
 
     /// Sends parcels with the next [`flush`](Self::flush), as far as their recipients can be reached and keep up.
     pub(crate) fn send_parcels(&self, parcels: impl Iterator<Item = Parcel>) {
-        let peers = self.peers.borrow();
+        let (peers, remotes) = (self.peers.borrow(), self.remotes.borrow());
         for parcel in parcels {
             let lane = match parcel.bulk {
                 true => Lane::Bulk,
                 false => Lane::Prompt,
             };
-            if let Some(peer) = peers.get(&parcel.to) {
+            if let Some(peer) = find(&peers, &remotes, parcel.to) {
                 peer.lane(lane).push_parcel(&parcel.bytes);
             }
         }
@@ -202,14 +288,21 @@ impl Links {
     /// Writes what was sent: once for each lane.
     pub(crate) fn flush(&self) {
         for (id, peer) in self.peers.borrow().iter() {
-            for lane in &peer.lanes {
-                lane.flush();
-                if lane.take_dropped() {
-                    self.inbox.put(lane.lane, Arrived::Unreachable(*id));
-                }
-            }
+            self.flush_peer(*id, peer);
+        }
+        for (id, remote) in self.remotes.borrow().iter() {
+            self.flush_peer(*id, &remote.peer);
         }
         self.inbox.announce();
+    }
+
+    fn flush_peer(&self, id: MemberId, peer: &Peer) {
+        for lane in &peer.lanes {
+            lane.flush();
+            if lane.take_dropped() {
+                self.inbox.put(lane.lane, Arrived::Unreachable(id));
+            }
+        }
     }
 
     /// Whether something has arrived; if not, this task is woken when it has.
@@ -240,11 +333,23 @@ impl Links {
             connections.retain(|connection| connection.check());
             !connections.is_empty()
         });
+        self.remotes.borrow_mut().retain(|id, remote| {
+            remote.peer.lanes.iter().for_each(|lane| lane.check());
+            if inbound.contains_key(id) {
+                remote.seen = Instant::now();
+            }
+            let stays = remote.seen.elapsed() < REMOTE_LIFE;
+            if !stays {
+                crate::info!("removed remote peer", "remote-peer-id" => format!("{id:x}"));
+            }
+            stays
+        });
     }
 
     /// A peer has dialled, so it is there: it is dialled back at once.
     pub(super) fn hurry(&self, member: MemberId) {
-        if let Some(peer) = self.peers.borrow().get(&member) {
+        let (peers, remotes) = (self.peers.borrow(), self.remotes.borrow());
+        if let Some(peer) = find(&peers, &remotes, member) {
             peer.lanes.iter().for_each(|lane| lane.hurry.raise());
         }
     }
@@ -282,4 +387,19 @@ impl Links {
         self.inbox.put(lane, Arrived::Unreachable(peer));
         self.inbox.announce();
     }
+}
+
+fn find<'a>(
+    peers: &'a BTreeMap<MemberId, Peer>,
+    remotes: &'a BTreeMap<MemberId, Remote>,
+    member: MemberId,
+) -> Option<&'a Peer> {
+    let remote = || remotes.get(&member).map(|remote| &remote.peer);
+    peers.get(&member).or_else(remote)
+}
+
+/// Where somebody says that it is found, as far as that can be dialled.
+fn remote_urls(hello: &Hello) -> Vec<Url> {
+    let urls = hello.peer_urls.iter();
+    urls.filter_map(|url| Url::parse(url).ok()).collect()
 }

@@ -79,6 +79,11 @@ impl Outgoing {
         }
     }
 
+    /// Whether the peer has taken the lane.
+    pub(super) fn is_connected(&self) -> bool {
+        self.state.borrow().stream.is_some()
+    }
+
     /// Whether a frame of about `bytes` can be put in; if not, it is lost.
     fn takes(&self, bytes: usize) -> bool {
         let mut state = self.state.borrow_mut();
@@ -201,6 +206,7 @@ impl Outgoing {
             return Err(none.into());
         };
         let hello = Hello::new(&owner.local, self.peer, self.lane);
+        let hello = hello.with_peer_urls(owner.own_urls());
         let (stream, welcome) = dial(&url, &hello, &owner.options).await?;
         let stream = Rc::new(stream);
         self.heard.set(Instant::now());
@@ -295,14 +301,18 @@ impl State {
         let Some(stream) = &self.stream else {
             return;
         };
-        while !self.output.is_empty() {
-            let written = {
+        loop {
+            let written = if self.output.is_empty() {
+                stream.try_flush().map(|()| None)
+            } else {
                 let mut slices = [IoSlice::new(&[]); PIECES];
                 let count = self.output.slices(&mut slices);
-                stream.try_write_pieces(slices.get(..count).unwrap_or_default())
+                let slices = slices.get(..count).unwrap_or_default();
+                stream.try_write_pieces(slices).map(Some)
             };
             match written {
-                Ok(written) => self.output.advance(written),
+                Ok(None) => return,
+                Ok(Some(written)) => self.output.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.is_blocked = true;
                     return;

@@ -3,15 +3,21 @@
 use super::links::{LinkOptions, Links, PeerAddress};
 use super::port::{HttpHandler, PeerPort};
 use super::{Activity, Arrived};
-use crate::config::Url;
-use crate::listen::{ListenAddress, Listener};
+use crate::config::{Config, TransportSecurity, Url};
+use crate::listen::{ListenAddress, Listener, PeerListener};
+use crate::tls::Credentials;
+use crate::tls::test_certificates::{Authority, Subject};
 use bytes::Bytes;
 use reeve_node::Parcel;
-use reeve_peer::Local;
+use reeve_peer::{
+    FrameKind, FrameReader, HANDSHAKE_BYTES, Hello, Lane, Local, MAGIC, Output, Refusal, Welcome,
+};
 use reeve_raft::{Body, Entry, EntryKind, LogPoint, Message};
 use std::future::poll_fn;
 use std::io::{Read as _, Write as _};
+use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -35,9 +41,16 @@ fn local(member: u64) -> Local {
 }
 
 fn side(local: Local) -> Side {
+    let credentials = Credentials::for_peers(&Config::default()).unwrap();
+    side_with(local, "http", credentials)
+}
+
+/// A member with a peer port of this scheme.
+fn side_with(local: Local, scheme: &str, credentials: Arc<Credentials>) -> Side {
     let address = ListenAddress::Tcp(([127, 0, 0, 1], 0).into());
     let listener = Listener::bind(&address, false).unwrap();
-    let url = Url::parse(&format!("http://{}", listener.address().unwrap())).unwrap();
+    let url = Url::parse(&format!("{scheme}://{}", listener.address().unwrap())).unwrap();
+    let is_secure = url.is_secure();
     let address = PeerAddress {
         member: local.member,
         urls: vec![url],
@@ -46,6 +59,7 @@ fn side(local: Local) -> Side {
     let options = LinkOptions {
         frame_bytes: 8 << 20,
         seed: local.process,
+        credentials,
     };
     let links = Links::new(local, options, activity.clone());
     let http: HttpHandler = Rc::new(|stream, _| {
@@ -55,7 +69,15 @@ fn side(local: Local) -> Side {
             stream.close();
         })
     });
-    let port = PeerPort::start(vec![listener], &links, http).unwrap();
+    let port = PeerPort::start(
+        vec![PeerListener {
+            listener,
+            is_secure,
+        }],
+        &links,
+        http,
+    )
+    .unwrap();
     Side {
         links,
         activity,
@@ -222,21 +244,205 @@ fn a_peer_that_does_not_read_loses_messages_and_no_memory_is_held_for_it() {
     });
 }
 
+/// Greets a member by hand, and hears its answer.
+async fn greet(at: &Side, hello: Hello) -> Result<Welcome, Refusal> {
+    let url = at.address.urls[0].to_string();
+    let address = url.trim_start_matches("http://").to_owned();
+    let asked = std::thread::spawn(move || {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        let patience = Some(Duration::from_secs(20));
+        stream.set_read_timeout(patience).unwrap();
+        let mut output = Output::default();
+        hello.push(&mut output);
+        stream.write_all(&output.to_vec()).unwrap();
+        let mut reader = FrameReader::new(HANDSHAKE_BYTES);
+        let mut magic = [0; MAGIC.len()];
+        stream.read_exact(&mut magic).unwrap();
+        assert_eq!(&magic, MAGIC);
+        loop {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            let Some(frame) = reader.next(&mut &byte[..]).unwrap() else {
+                continue;
+            };
+            return match frame.kind {
+                FrameKind::Welcome => Ok(Welcome::read(&frame.content, &hello).unwrap()),
+                FrameKind::Refusal => Err(Refusal::read(&frame.content).unwrap()),
+                kind => panic!("{kind:?}"),
+            };
+        }
+    });
+    until(|| asked.is_finished()).await;
+    asked.join().unwrap()
+}
+
 #[test]
-fn strangers_get_no_link_and_removed_members_are_told_so() {
+fn strangers_get_no_link_and_are_told_why() {
     on_reactor(|| async {
         let here = side(local(1));
         here.links.set_peers(vec![side(local(2)).address.clone()]);
-        let mut stranger = local(2);
-        stranger.cluster = 0xbad;
-        let stranger = side(stranger);
-        stranger.links.set_peers(vec![here.address.clone()]);
-        glommio::timer::sleep(Duration::from_millis(300)).await;
-        assert_eq!(stranger.activity.active_since(1), None);
-        let removed = side(local(3));
         here.links.set_removed([3]);
+        here.links.set_has_leader(true);
+        let right = Hello::new(&local(2), 1, Lane::Prompt);
+        let mut other_cluster = right.clone();
+        other_cluster.from.cluster = 0xbad;
+        let mut elsewhere = right.clone();
+        elsewhere.to = 9;
+        let unknown = Hello::new(&local(4), 1, Lane::Prompt)
+            .with_peer_urls(vec!["http://127.0.0.1:1".to_owned()]);
+        for (hello, text) in [
+            (
+                other_cluster,
+                "cluster ID mismatch: the dialling member is of cluster bad",
+            ),
+            (
+                elsewhere,
+                "member 9 was dialled, but member 1 listens there",
+            ),
+            (unknown, "member 4 is not in the cluster"),
+            (
+                Hello::new(&local(3), 1, Lane::Prompt),
+                "member 3 has been permanently removed from the cluster",
+            ),
+            (
+                Hello::new(&local(1), 1, Lane::Prompt),
+                "another process is connected as member 1",
+            ),
+        ] {
+            let refusal = greet(&here, hello).await.unwrap_err();
+            assert!(refusal.to_string().contains(text), "{refusal}");
+        }
+        assert!(greet(&here, right).await.is_ok());
+        let removed = side(local(3));
         removed.links.set_peers(vec![here.address.clone()]);
         assert!(matches!(next(&removed).await, Arrived::Removed { by: 1 }));
+    });
+}
+
+#[test]
+fn a_member_without_a_leader_takes_a_link_from_one_that_it_does_not_know() {
+    on_reactor(|| async {
+        let here = side(local(1));
+        // The only peer that it knows is no longer there.
+        here.links
+            .set_peers(vec![here.address.clone(), side(local(2)).address.clone()]);
+        let newcomer = side(local(4));
+        newcomer
+            .links
+            .set_peers(vec![here.address.clone(), newcomer.address.clone()]);
+        until(|| newcomer.activity.active_since(1).is_some()).await;
+        send(&newcomer, append(4, 1, 100_000));
+        assert!(matches!(
+            next(&here).await,
+            Arrived::Message { from: 4, .. }
+        ));
+        // It is answered where it says that it is found.
+        let answered = async {
+            loop {
+                send(&here, heartbeat(1, 4));
+                glommio::timer::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let heard = async {
+            assert!(matches!(
+                next(&newcomer).await,
+                Arrived::Message { from: 1, .. }
+            ));
+        };
+        futures_lite::future::or(heard, answered).await;
+        assert_eq!(here.activity.active_since(4), None, "it counts for nothing");
+        assert!(!here.activity.has_had_quorum_since(Instant::now()));
+        // Neither one that does not say where it is found, nor anybody once there is a leader.
+        let silent = Hello::new(&local(5), 1, Lane::Prompt);
+        assert!(greet(&here, silent.clone()).await.is_err());
+        here.links.set_has_leader(true);
+        let url = vec!["http://127.0.0.1:1".to_owned()];
+        assert!(greet(&here, silent.with_peer_urls(url)).await.is_err());
+        // The newcomer turns out to be a member.
+        here.links
+            .set_peers(vec![here.address.clone(), newcomer.address.clone()]);
+        until(|| here.activity.active_since(4).is_some()).await;
+        // And later to be removed.
+        here.links.set_peers(vec![here.address.clone()]);
+        here.links.set_removed([4]);
+        here.links.set_has_leader(false);
+        while !matches!(next(&newcomer).await, Arrived::Removed { by: 1 }) {}
+    });
+}
+
+#[test]
+fn strangers_without_a_leader_to_ask_are_few() {
+    on_reactor(|| async {
+        let here = side(local(1));
+        let mut taken = 0;
+        for member in 10..30 {
+            let hello = Hello::new(&local(member), 1, Lane::Prompt)
+                .with_peer_urls(vec!["http://127.0.0.1:1".to_owned()]);
+            taken += usize::from(greet(&here, hello).await.is_ok());
+        }
+        assert_eq!(taken, 8);
+    });
+}
+
+/// A member with a certificate of `authority` that believes `believed`.
+fn secured(folder: &Path, id: u64, authority: &Authority, believed: &Path) -> Side {
+    let files = authority.certify(folder, &format!("m{id}"), Subject::LOCAL);
+    let config = Config {
+        listen_peer_urls: vec![Url::parse("https://127.0.0.1:1").unwrap()],
+        peer_transport_security: TransportSecurity {
+            cert_file: files.certificate,
+            key_file: files.key,
+            trusted_ca_file: believed.to_owned(),
+            ..TransportSecurity::default()
+        },
+        ..Config::default()
+    };
+    let credentials = Credentials::for_peers(&config).unwrap();
+    side_with(local(id), "https", credentials)
+}
+
+#[test]
+fn links_over_tls_carry_everything_and_refuse_another_authority() {
+    on_reactor(|| async {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new("ours");
+        let believed = authority.write(folder.path());
+        let one = secured(folder.path(), 1, &authority, &believed);
+        let two = secured(folder.path(), 2, &authority, &believed);
+        let stranger = Authority::new("theirs");
+        let three = secured(folder.path(), 3, &stranger, &believed);
+        let all: Vec<PeerAddress> = [&one, &two, &three].map(|side| side.address.clone()).into();
+        for side in [&one, &two, &three] {
+            side.links.set_peers(all.clone());
+        }
+        // One that does not know that the others speak TLS.
+        let plain = side(local(2));
+        let mut bare = one.address.clone();
+        let url = bare.urls[0].to_string().replace("https", "http");
+        bare.urls = vec![Url::parse(&url).unwrap()];
+        plain.links.set_peers(vec![bare]);
+        until(|| one.activity.active_since(2).is_some() && two.activity.active_since(1).is_some())
+            .await;
+        glommio::timer::sleep(Duration::from_millis(100)).await;
+        for bytes in [1, 100, 20_000, 2_000_000] {
+            let message = append(1, 2, bytes);
+            assert!(send(&one, message.clone()).is_empty());
+            match next(&two).await {
+                Arrived::Message {
+                    from: 1,
+                    message: arrived,
+                } => assert_eq!(arrived, message),
+                other => panic!("{other:?}"),
+            }
+        }
+        send(&two, heartbeat(2, 1));
+        assert!(matches!(next(&one).await, Arrived::Message { from: 2, .. }));
+        for side in [&one, &two] {
+            assert_eq!(side.activity.active_since(3), None);
+        }
+        for side in [&three, &plain] {
+            assert_eq!(side.activity.active_since(1), None);
+        }
     });
 }
 

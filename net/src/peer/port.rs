@@ -3,20 +3,29 @@
 use super::incoming;
 use super::links::Links;
 use super::stream::PeerStream;
-use crate::listen::{Acceptor, Arrival, Listener, Placement, Socket};
+use crate::grpc::PeerAddress;
+use crate::listen::{Acceptor, Arrival, PeerListener, Placement, Socket};
 use crate::reactor::{Capacity, MailboxReceiver, mailbox};
+use crate::tls::{Credentials, TlsStream, check_origin};
 use reeve_peer::MAGIC;
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Connections that the port serves at a time.
 const CONNECTIONS: usize = 1024;
 
-/// How long a connection may be silent before it says what it is.
+/// How long a connection may take for its handshake, and be silent before it says what it is.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A connection that is refused is dropped when the other side has heard so, or after this time.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// How a client of TLS begins: the content type of a handshake, and the major version.
+const TLS_HANDSHAKE: &[u8] = &[22, 3];
 
 /// Serves HTTP/1 on a connection whose first bytes have been read, to its end.
 pub(crate) type HttpHandler =
@@ -30,6 +39,7 @@ pub(crate) struct PeerPort {
 struct Shared {
     links: Rc<Links>,
     http: HttpHandler,
+    credentials: Arc<Credentials>,
     /// Connections that have not said yet what they are.
     fresh: Cell<usize>,
 }
@@ -43,63 +53,181 @@ impl PeerPort {
     /// # Errors
     /// The reactor cannot wait for the listeners.
     pub(crate) fn start(
-        listeners: Vec<Listener>,
+        listeners: Vec<PeerListener>,
         links: &Rc<Links>,
         http: HttpHandler,
     ) -> io::Result<PeerPort> {
         let shared = Rc::new(Shared {
             links: Rc::clone(links),
             http,
+            credentials: Arc::clone(&links.options.credentials),
             fresh: Cell::new(0),
         });
+        let (secure, plain): (Vec<_>, Vec<_>) = listeners.into_iter().partition(|it| it.is_secure);
+        let mut tasks = Vec::new();
+        for (listeners, is_secure) in [(plain, false), (secure, true)] {
+            Self::accept(listeners, is_secure, &shared, &mut tasks)?;
+        }
+        Ok(PeerPort { _tasks: tasks })
+    }
+
+    /// Accepts on listeners of one kind.
+    fn accept(
+        listeners: Vec<PeerListener>,
+        is_secure: bool,
+        shared: &Rc<Shared>,
+        tasks: &mut Vec<glommio::Task<()>>,
+    ) -> io::Result<()> {
+        if listeners.is_empty() {
+            return Ok(());
+        }
         let capacity = Capacity {
             system: 1,
             client: CONNECTIONS,
         };
         let (sender, arrivals) = mailbox(capacity);
         let placement = Placement::new(vec![sender], CONNECTIONS);
-        let mut tasks = vec![glommio::spawn_local(receive(shared, arrivals))];
-        for listener in listeners {
+        let shared = Rc::clone(shared);
+        tasks.push(glommio::spawn_local(receive(shared, arrivals, is_secure)));
+        for PeerListener { listener, .. } in listeners {
             let acceptor = Acceptor::new(listener, placement.clone())?;
             tasks.push(glommio::spawn_local(acceptor.run()));
         }
-        Ok(PeerPort { _tasks: tasks })
+        Ok(())
     }
 }
 
-async fn receive(shared: Rc<Shared>, mut arrivals: MailboxReceiver<Arrival>) {
+async fn receive(shared: Rc<Shared>, mut arrivals: MailboxReceiver<Arrival>, is_secure: bool) {
     loop {
         arrivals.ready().await;
         arrivals.drain(CONNECTIONS, |_, arrival| {
             if shared.fresh.get() < FRESH {
-                glommio::spawn_local(serve(Rc::clone(&shared), arrival)).detach();
+                glommio::spawn_local(serve(Rc::clone(&shared), arrival, is_secure)).detach();
             }
         });
         glommio::yield_if_needed().await;
     }
 }
 
-async fn serve(shared: Rc<Shared>, arrival: Arrival) {
-    let Arrival { stream, slot, .. } = arrival;
+async fn serve(shared: Rc<Shared>, arrival: Arrival, is_secure: bool) {
+    let Arrival { stream, slot, peer } = arrival;
     let Ok(socket) = Socket::new(stream) else {
         return;
     };
-    let stream = Rc::new(PeerStream::plain(Rc::new(socket)));
+    let socket = Rc::new(socket);
     shared.fresh.set(shared.fresh.get() + 1);
-    let first = futures_lite::future::or(first_bytes(&stream), async {
+    let beginning = futures_lite::future::or(begin(&shared, socket, &peer, is_secure), async {
         glommio::timer::sleep(PATIENCE).await;
         None
     });
-    let first = first.await;
+    let beginning = beginning.await;
     shared.fresh.set(shared.fresh.get() - 1);
-    match first {
-        Some(first) if first.starts_with(MAGIC) => {
+    match beginning {
+        Some(Beginning {
+            stream,
+            first,
+            objection: Some(objection),
+        }) => {
+            if first.starts_with(MAGIC) {
+                incoming::refuse(&stream, &objection).await;
+            }
+            stream.close();
+        }
+        Some(Beginning { stream, first, .. }) if first.starts_with(MAGIC) => {
             incoming::serve(Rc::clone(&shared.links), stream, first).await;
         }
-        Some(first) => (shared.http)(Rc::clone(&stream), first).await,
+        Some(Beginning { stream, first, .. }) => (shared.http)(stream, first).await,
         None => {}
     }
     drop(slot);
+}
+
+/// A connection that has begun to speak.
+struct Beginning {
+    stream: Rc<PeerStream>,
+    /// What it has said.
+    first: Vec<u8>,
+    /// Why it is not served.
+    objection: Option<String>,
+}
+
+/// Hears what a connection is, after the handshake if there is one; `None` if it ends before.
+async fn begin(
+    shared: &Shared,
+    socket: Rc<Socket>,
+    peer: &PeerAddress,
+    is_secure: bool,
+) -> Option<Beginning> {
+    let (stream, objection) = match is_secure {
+        true => encrypt(shared, socket, peer).await?,
+        false => (PeerStream::plain(socket), None),
+    };
+    let stream = Rc::new(stream);
+    let first = first_bytes(&stream).await?;
+    if !is_secure && first.starts_with(TLS_HANDSHAKE) {
+        let error = "the other side speaks TLS, and this port does not: compare the peer URLs and --listen-peer-urls";
+        rejected(peer, "", error);
+        return None;
+    }
+    Some(Beginning {
+        stream,
+        first,
+        objection,
+    })
+}
+
+/// Makes the connection one of TLS; and what speaks against the one who has connected. The files are read by a thread that
+/// may wait.
+async fn encrypt(
+    shared: &Shared,
+    socket: Rc<Socket>,
+    peer: &PeerAddress,
+) -> Option<(PeerStream, Option<String>)> {
+    let credentials = Arc::clone(&shared.credentials);
+    let session = glommio::executor()
+        .spawn_blocking(move || credentials.server_session())
+        .await;
+    let stream = match session {
+        Ok(session) => TlsStream::accepted(socket, session),
+        Err(error) => {
+            rejected(peer, "", &error);
+            return None;
+        }
+    };
+    if let Err(error) = stream.handshake().await {
+        let name = stream.server_name().unwrap_or_default();
+        rejected(peer, &name, &error.to_string());
+        futures_lite::future::or(stream.linger(), async {
+            glommio::timer::sleep(FAREWELL).await;
+        })
+        .await;
+        return None;
+    }
+    let mut objection = None;
+    if shared.credentials.checks_origin()
+        && let (Some(certificate), PeerAddress::Ip(from)) = (stream.certificate(), peer)
+    {
+        let from = from.ip();
+        let checked = glommio::executor()
+            .spawn_blocking(move || check_origin(&certificate, from))
+            .await;
+        if let Err(error) = checked {
+            let name = stream.server_name().unwrap_or_default();
+            rejected(peer, &name, &error);
+            objection = Some(error);
+        }
+    }
+    Some((PeerStream::encrypted(stream), objection))
+}
+
+/// Tells the operator, in etcd's words.
+fn rejected(peer: &PeerAddress, server_name: &str, error: &str) {
+    crate::warn!(
+        "rejected connection on peer endpoint",
+        "remote-addr" => peer.to_string(),
+        "server-name" => server_name.to_owned(),
+        "error" => error.to_owned(),
+    );
 }
 
 /// Reads until the bytes are, or cannot become, the beginning of a link; `None` if the connection ends before.

@@ -88,6 +88,8 @@ impl Sequencer {
 
     /// Sends what the turn has for other members.
     pub(super) fn send(&mut self) {
+        let has_leader = self.node.consensus().leader().is_some();
+        self.links.set_has_leader(has_leader);
         let mut refused: Vec<Message> = Vec::new();
         self.links.send(self.turn.messages.drain(..), &mut refused);
         self.links.send_parcels(self.turn.parcels.drain(..));

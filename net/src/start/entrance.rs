@@ -2,11 +2,13 @@
 
 use super::joining;
 use crate::config::{ClusterState, Config, Url};
+use crate::tls::Credentials;
 use reeve_engine::disk::UringDisk;
 use reeve_engine::wal::{Identity, Wal};
 use reeve_node::{MemberRecord, identity};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Who this member is, and with whom it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,13 +29,17 @@ impl Entrance {
     ///
     /// # Errors
     /// Why this member cannot start, for the operator.
-    pub fn find(config: &Config, log_directory: &Path) -> Result<Self, String> {
+    pub fn find(
+        config: &Config,
+        log_directory: &Path,
+        credentials: &Arc<Credentials>,
+    ) -> Result<Self, String> {
         match recorded(log_directory)? {
             Some(Identity {
                 cluster_id,
                 member_id,
             }) => Ok(Self::returning(config, cluster_id, member_id)),
-            None => Self::beginning(config),
+            None => Self::beginning(config, credentials),
         }
     }
 
@@ -41,13 +47,13 @@ impl Entrance {
     ///
     /// # Errors
     /// Why this member cannot start, for the operator.
-    pub fn beginning(config: &Config) -> Result<Self, String> {
+    pub fn beginning(config: &Config, credentials: &Arc<Credentials>) -> Result<Self, String> {
         match config.initial_cluster_state {
-            ClusterState::Existing => Self::joining(config),
+            ClusterState::Existing => Self::joining(config, credentials),
             ClusterState::New => {
                 let founding = Self::founding(config)?;
                 let listed = config.verify_bootstrap()?;
-                if joining::is_bootstrapped(config, &listed, founding.member) {
+                if joining::is_bootstrapped(config, &listed, founding.member, credentials) {
                     let member = founding.member;
                     return Err(format!("member {member:x} has already been bootstrapped"));
                 }
@@ -57,9 +63,9 @@ impl Entrance {
     }
 
     /// A member of a cluster that exists, which tells it its id.
-    fn joining(config: &Config) -> Result<Self, String> {
+    fn joining(config: &Config, credentials: &Arc<Credentials>) -> Result<Self, String> {
         let listed = config.verify_join()?;
-        let (remote, member) = joining::join(config, &listed)?;
+        let (remote, member) = joining::join(config, &listed, credentials)?;
         Ok(Self {
             cluster: remote.id,
             member,

@@ -2,9 +2,11 @@
 
 use crate::config::{Config, ETCD_VERSION, Url};
 use crate::http::peer::{CLUSTER_ID, PeerClient, REEVE_VERSION, read_listing};
+use crate::tls::Credentials;
 use reeve_node::MemberRecord;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// For one question to a peer of a cluster that is joined, and of one that begins (etcd's numbers).
@@ -29,10 +31,12 @@ pub(super) struct RemoteCluster {
 pub(super) fn join(
     config: &Config,
     listed: &BTreeMap<String, Vec<Url>>,
+    credentials: &Arc<Credentials>,
 ) -> Result<(RemoteCluster, u64), String> {
     let urls = remote_urls(listed, &config.name);
     let client = PeerClient {
         timeout: JOIN_TIMEOUT,
+        credentials: Arc::clone(credentials),
     };
     let remote = fetch(&client, &urls, true)
         .map_err(|error| format!("cannot fetch cluster info from peer urls: {error}"))?;
@@ -45,7 +49,7 @@ pub(super) fn join(
             texts(&urls).join(",")
         ));
     }
-    check_versions(&remote, own)?;
+    check_versions(&client, &remote, own)?;
     let learners = remote.members.iter().filter(|it| it.learner).count();
     if learners as u64 > config.max_learners {
         return Err("membership: too many learner members in cluster".to_owned());
@@ -59,9 +63,11 @@ pub(super) fn is_bootstrapped(
     config: &Config,
     listed: &BTreeMap<String, Vec<Url>>,
     own: u64,
+    credentials: &Arc<Credentials>,
 ) -> bool {
     let client = PeerClient {
         timeout: BEGIN_TIMEOUT,
+        credentials: Arc::clone(credentials),
     };
     let urls = remote_urls(listed, &config.name);
     let Ok(remote) = fetch(&client, &urls, false) else {
@@ -173,10 +179,7 @@ fn resolve(text: &str) -> Option<(bool, BTreeSet<SocketAddr>)> {
 }
 
 /// Refuses a cluster of a later version than this member's; at least one of the others has to say which it is.
-fn check_versions(remote: &RemoteCluster, own: u64) -> Result<(), String> {
-    let client = PeerClient {
-        timeout: JOIN_TIMEOUT,
-    };
+fn check_versions(client: &PeerClient, remote: &RemoteCluster, own: u64) -> Result<(), String> {
     let incompatible = || Err("incompatible with current running cluster".to_owned());
     let mut known = false;
     for member in remote.members.iter().filter(|member| member.id != own) {
@@ -294,6 +297,7 @@ mod tests {
     fn a_cluster_out_of_reach_is_no_cluster() {
         let client = PeerClient {
             timeout: Duration::from_millis(500),
+            credentials: Credentials::for_peers(&Config::default()).unwrap(),
         };
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = Url::parse(&format!("http://{}", closed.local_addr().unwrap())).unwrap();

@@ -5,7 +5,9 @@ use crate::{
     grpc::Router,
     http::Endpoints,
     http2::{DEFAULT_CONCURRENT_STREAMS, Limits},
-    listen::{ListenAddress, Listener, Reception, ReceptionPart, Server, ServerOptions},
+    listen::{
+        ListenAddress, Listener, PeerListener, Reception, ReceptionPart, Server, ServerOptions,
+    },
     log::Shown,
     reactor::{self, Reactors, Stop},
 };
@@ -281,8 +283,21 @@ fn bind_urls(urls: &[Url], reuse_port: bool) -> Result<Vec<Listener>, crate::lis
 ///
 /// # Errors
 /// An address cannot be bound.
-pub fn bind_peers(config: &Config) -> Result<Vec<Listener>, crate::listen::BindError> {
-    bind_urls(&config.listen_peer_urls, config.socket_reuse_port)
+pub fn bind_peers(config: &Config) -> Result<Vec<PeerListener>, crate::listen::BindError> {
+    let (secure, plain): (Vec<Url>, Vec<Url>) = config
+        .listen_peer_urls
+        .iter()
+        .cloned()
+        .partition(Url::is_secure);
+    let mut listeners = Vec::new();
+    for (urls, is_secure) in [(plain, false), (secure, true)] {
+        let bound = bind_urls(&urls, config.socket_reuse_port)?;
+        listeners.extend(bound.into_iter().map(|listener| PeerListener {
+            listener,
+            is_secure,
+        }));
+    }
+    Ok(listeners)
 }
 
 /// How often, and how long apart, an address in use is tried: for a second in all.

@@ -10,7 +10,7 @@ use super::storage::{
 };
 use crate::config::{Config, REEVE_VERSION};
 use crate::http::peer::{PeerSource, handler};
-use crate::listen::Listener;
+use crate::listen::PeerListener;
 use crate::peer::{HttpHandler, LinkOptions, Links, PeerPort};
 use crate::reactor::{
     Capacity, MailboxReceiver, MailboxSender, SEQUENCER, Stop, client_reactors, mailbox,
@@ -20,6 +20,7 @@ use crate::sequencer::{
     Submission, ToReactor, Wiring, report_own_removal,
 };
 use crate::services::{Cluster, ClusterOptions, Hub, LeaseIds, PeerService, run_watches, serve};
+use crate::tls::Credentials;
 use reeve_engine::btree::Reader;
 use reeve_engine::disk::UringDisk;
 use reeve_engine::lease::minimum_ttl;
@@ -72,7 +73,8 @@ pub struct Member {
     identity: Identity,
     entrance: Entrance,
     /// Taken by the reactor of the sequencer.
-    peer_listeners: Mutex<Vec<Listener>>,
+    peer_listeners: Mutex<Vec<PeerListener>>,
+    credentials: Arc<Credentials>,
     limits: Limits,
     published: Arc<Published>,
     events: Arc<EventRing>,
@@ -110,7 +112,8 @@ impl Member {
         directory: &DataDirectory,
         entrance: Entrance,
         reactors: usize,
-        peer_listeners: Vec<Listener>,
+        peer_listeners: Vec<PeerListener>,
+        credentials: Arc<Credentials>,
     ) -> Arc<Self> {
         let identity = Identity {
             cluster: entrance.cluster,
@@ -137,6 +140,7 @@ impl Member {
             identity,
             entrance,
             peer_listeners: Mutex::new(peer_listeners),
+            credentials,
             limits,
             published: Arc::new(Published::new(quota)),
             events: Arc::default(),
@@ -346,6 +350,7 @@ impl Member {
         let options = LinkOptions {
             frame_bytes: LINK_FRAME_BYTES.saturating_add(self.limits.request_bytes),
             seed: random(),
+            credentials: Arc::clone(&self.credentials),
         };
         let links = Links::new(local, options, self.published.activity.clone());
         let listeners = self.peer_listeners.lock();
@@ -437,7 +442,7 @@ impl Member {
         glommio::spawn_local(receive(Rc::clone(&gate), receiver, Rc::clone(&hub))).detach();
         glommio::spawn_local(expire(Rc::clone(&gate))).detach();
         glommio::spawn_local(run_watches(Rc::clone(&hub))).detach();
-        let cluster = Cluster::new(&gate, ClusterOptions::new(&self.config));
+        let cluster = Cluster::new(&gate, ClusterOptions::new(&self.config, &self.credentials));
         let (router, endpoints) = serve(&gate, &hub, &cluster, LeaseIds::new(random()));
         let member = Arc::clone(self);
         let finish = async move {

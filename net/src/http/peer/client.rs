@@ -1,9 +1,11 @@
 //! Asking a peer over HTTP. It blocks: for a start, and for helper threads.
 
-use crate::config::{Scheme, Url};
+use crate::config::Url;
+use crate::tls::{ClientSession, Credentials, describe_io};
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// An answer may be this large: a list of hundreds of members.
@@ -29,7 +31,7 @@ pub(crate) enum ClientError {
         /// The URL.
         url: String,
         /// Why.
-        why: &'static str,
+        why: String,
     },
     /// What came is no answer.
     #[error("{url} does not answer with HTTP")]
@@ -74,6 +76,8 @@ impl PeerAnswer {
 pub(crate) struct PeerClient {
     /// For one request in all.
     pub(crate) timeout: Duration,
+    /// For peers that are asked over TLS.
+    pub(crate) credentials: Arc<Credentials>,
 }
 
 impl PeerClient {
@@ -94,20 +98,16 @@ impl PeerClient {
         };
         // HTTP/1.0, so that the answer comes in one piece and the connection ends with it.
         let request = format!("{method} {path} HTTP/1.0\r\nHost: {}\r\n\r\n", host(url));
-        let bytes = match url.scheme {
-            Scheme::Http => {
-                let stream = connect(url, deadline).map_err(unreachable)?;
-                exchange(Timed::Tcp(stream), &request, deadline)
-            }
-            Scheme::Unix => {
-                let stream = UnixStream::connect(&url.path).map_err(unreachable)?;
-                exchange(Timed::Unix(stream), &request, deadline)
-            }
-            Scheme::Https | Scheme::Unixs => {
-                return Err(ClientError::Unusable {
+        let stream = Timed::connect(url, deadline).map_err(unreachable)?;
+        let bytes = match url.is_secure() {
+            false => exchange(stream, &request),
+            true => {
+                let session = self.credentials.client_session(url);
+                let session = session.map_err(|why| ClientError::Unusable {
                     url: url.to_string(),
-                    why: "requests to peers over TLS are not supported yet",
-                });
+                    why,
+                })?;
+                exchange_encrypted(stream, session, &request)
             }
         };
         let bytes = bytes.map_err(unreachable)?;
@@ -146,59 +146,103 @@ fn left(deadline: Instant) -> io::Result<Duration> {
     Ok(left)
 }
 
-/// A stream whose every operation has a timeout.
-enum Timed {
+/// A stream that gives up at a deadline.
+struct Timed {
+    stream: TimedStream,
+    deadline: Instant,
+}
+
+enum TimedStream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
 impl Timed {
-    fn limit(&self, left: Duration) -> io::Result<()> {
-        match self {
-            Timed::Tcp(stream) => {
+    fn connect(url: &Url, deadline: Instant) -> io::Result<Timed> {
+        let stream = match url.is_unix() {
+            true => TimedStream::Unix(UnixStream::connect(&url.path)?),
+            false => TimedStream::Tcp(connect(url, deadline)?),
+        };
+        Ok(Timed { stream, deadline })
+    }
+
+    fn limit(&self) -> io::Result<()> {
+        let left = left(self.deadline)?;
+        match &self.stream {
+            TimedStream::Tcp(stream) => {
                 stream.set_read_timeout(Some(left))?;
                 stream.set_write_timeout(Some(left))
             }
-            Timed::Unix(stream) => {
+            TimedStream::Unix(stream) => {
                 stream.set_read_timeout(Some(left))?;
                 stream.set_write_timeout(Some(left))
             }
-        }
-    }
-
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Timed::Tcp(stream) => stream.read(into),
-            Timed::Unix(stream) => stream.read(into),
-        }
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Timed::Tcp(stream) => stream.write_all(bytes),
-            Timed::Unix(stream) => stream.write_all(bytes),
         }
     }
 }
 
-fn exchange(mut stream: Timed, request: &str, deadline: Instant) -> io::Result<Vec<u8>> {
-    stream.limit(left(deadline)?)?;
+/// The system says "would block" where a timeout is over.
+fn timed_out(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+        _ => error,
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.limit()?;
+        let read = match &mut self.stream {
+            TimedStream::Tcp(stream) => stream.read(into),
+            TimedStream::Unix(stream) => stream.read(into),
+        };
+        read.map_err(timed_out)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.limit()?;
+        let written = match &mut self.stream {
+            TimedStream::Tcp(stream) => stream.write(bytes),
+            TimedStream::Unix(stream) => stream.write(bytes),
+        };
+        written.map_err(timed_out)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn exchange_encrypted(
+    mut stream: Timed,
+    session: ClientSession,
+    request: &str,
+) -> io::Result<Vec<u8>> {
+    let ClientSession {
+        mut connection,
+        reason,
+    } = session;
+    let encrypted = rustls::Stream::new(&mut connection, &mut stream);
+    exchange(encrypted, request)
+        .map_err(|error| io::Error::new(error.kind(), describe_io(&error, &reason)))
+}
+
+fn exchange(mut stream: impl Read + Write, request: &str) -> io::Result<Vec<u8>> {
     stream.write_all(request.as_bytes())?;
+    stream.flush()?;
     let mut bytes = Vec::new();
     let mut piece = [0; 4096];
     loop {
-        stream.limit(left(deadline)?)?;
         let count = match stream.read(&mut piece) {
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            Err(error) => return Err(error),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other?,
         };
         if count == 0 {
             return Ok(bytes);
         }
-        bytes.extend_from_slice(&piece[..count]);
+        bytes.extend_from_slice(piece.get(..count).unwrap_or_default());
         if bytes.len() as u64 > MAX_ANSWER_BYTES {
             return Err(io::Error::other("the answer is too large"));
         }

@@ -4,10 +4,11 @@ use super::serve::serve;
 use super::{
     PeerClient, PeerHash, PeerOutcome, PeerRefusal, PeerSource, read_listing, write_listing,
 };
-use crate::config::Url;
+use crate::config::{Config, Url};
 use crate::http::Versions;
 use crate::listen::{Socket, Stream};
 use crate::peer::PeerStream;
+use crate::tls::Credentials;
 use glommio::{LocalExecutorBuilder, Placement};
 use reeve_node::MemberRecord;
 use std::future::ready;
@@ -97,6 +98,7 @@ fn against_server(connections: usize, ask: impl FnOnce(SocketAddr)) {
 fn the_paths_answer_as_etcd_does() {
     let client = PeerClient {
         timeout: Duration::from_secs(10),
+        credentials: Credentials::for_peers(&Config::default()).unwrap(),
     };
     against_server(5, |address| {
         let url = Url::parse(&format!("http://{address}")).unwrap();

@@ -13,11 +13,13 @@ use crate::config::{Config, Url};
 use crate::grpc::{RequestContext, Router, Status};
 use crate::http::peer::PeerClient;
 use crate::sequencer::{Failure, Gate};
+use crate::tls::Credentials;
 use reconfiguration::Safety;
 use reeve_api::etcdserverpb::{self as pb, cluster_methods};
 use reeve_engine::members::{MemberRecord, MemberTable};
 use reeve_node::{MemberAction, identity};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A learner that has so many hundredths of the leader's log is in sync with it (etcd's number).
@@ -27,20 +29,23 @@ const IN_SYNC_PERCENT: u64 = 90;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// What the service needs of the configuration.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ClusterOptions {
     /// `--strict-reconfig-check`.
     pub(crate) strict: bool,
     /// `--max-learners`.
     pub(crate) max_learners: u32,
+    /// For requests to other members.
+    pub(crate) credentials: Arc<Credentials>,
 }
 
 impl ClusterOptions {
     /// As the flags say.
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, credentials: &Arc<Credentials>) -> Self {
         ClusterOptions {
             strict: config.strict_reconfig_check,
             max_learners: u32::try_from(config.max_learners).unwrap_or(u32::MAX),
+            credentials: Arc::clone(credentials),
         }
     }
 }
@@ -191,7 +196,11 @@ impl Cluster {
             let table = self.table().await?;
             if let Some(leader) = table.members.get(&self.gate.published.leader()) {
                 let timeout = deadline.saturating_duration_since(Instant::now());
-                let outcome = promote_at(PeerClient { timeout }, leader, id).await;
+                let client = PeerClient {
+                    timeout,
+                    credentials: Arc::clone(&self.options.credentials),
+                };
+                let outcome = promote_at(client, leader, id).await;
                 if let Some(outcome) = outcome {
                     outcome?;
                     return self.await_vote(id, deadline).await;
