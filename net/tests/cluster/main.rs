@@ -8,6 +8,8 @@
 #![allow(unreachable_pub)]
 
 #[cfg(test)]
+mod bad_input;
+#[cfg(test)]
 mod deploy;
 #[cfg(test)]
 mod faults;
@@ -19,6 +21,10 @@ mod members;
 mod membership;
 #[cfg(test)]
 mod network;
+#[cfg(test)]
+mod replaced;
+#[cfg(test)]
+mod secured;
 #[cfg(test)]
 mod session;
 // Shared with the tests of one server, which use more of it.

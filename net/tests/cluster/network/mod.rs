@@ -6,6 +6,7 @@
 
 mod owner;
 mod pump;
+mod tape;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::support::ports;
+
+use tape::Recorder;
 
 /// What happens to the bytes from one member to another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +78,7 @@ pub struct Network {
     rules: watch::Sender<Rules>,
     processes: Arc<Mutex<Vec<Option<u32>>>>,
     ports: Vec<u16>,
+    recorder: Recorder,
     /// Where the proxy runs.
     _runtime: tokio::runtime::Runtime,
 }
@@ -93,6 +97,7 @@ impl Network {
             rules: vec![Rule::Open; members * members],
         });
         let processes = Arc::new(Mutex::new(vec![None; members]));
+        let recorder = Recorder::default();
         let mut ports = Vec::new();
         for (member, target) in listening.iter().enumerate() {
             let port = ports::free();
@@ -104,6 +109,7 @@ impl Network {
                 target: SocketAddr::from(([127, 0, 0, 1], *target)),
                 rules: followed.clone(),
                 processes: Arc::clone(&processes),
+                recorder: recorder.clone(),
             };
             runtime.spawn(door.serve(listener));
             ports.push(port);
@@ -112,6 +118,7 @@ impl Network {
             rules,
             processes,
             ports,
+            recorder,
             _runtime: runtime,
         }
     }
@@ -119,6 +126,11 @@ impl Network {
     /// The port under which the others reach a member.
     pub fn port(&self, member: usize) -> u16 {
         self.ports[member]
+    }
+
+    /// What keeps what the members say, once it is started.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 
     /// Tells the network which process a member is now.
@@ -157,6 +169,7 @@ struct Door {
     target: SocketAddr,
     rules: watch::Receiver<Rules>,
     processes: Arc<Mutex<Vec<Option<u32>>>>,
+    recorder: Recorder,
 }
 
 impl Door {
@@ -188,7 +201,8 @@ impl Door {
             let Ok(far) = TcpStream::connect(self.target).await else {
                 return;
             };
-            pump::both_ways(near, far, way, &self.rules).await;
+            let tape = self.recorder.tape(self.member);
+            pump::both_ways(near, far, way, &self.rules, tape).await;
         };
         tokio::select! {
             () = carried => {}

@@ -6,6 +6,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::tape::Tape;
 use super::{Rule, Rules, Way};
 
 /// Chunks that are on their way in one direction; more wait in the sender.
@@ -13,13 +14,19 @@ const CHUNKS: usize = 64;
 const CHUNK_BYTES: usize = 16 << 10;
 
 /// Runs until both directions have ended, or one has broken.
-pub async fn both_ways(near: TcpStream, far: TcpStream, way: Way, rules: &watch::Receiver<Rules>) {
+pub async fn both_ways(
+    near: TcpStream,
+    far: TcpStream,
+    way: Way,
+    rules: &watch::Receiver<Rules>,
+    tape: Option<Tape>,
+) {
     let _ = near.set_nodelay(true);
     let _ = far.set_nodelay(true);
     let (near_read, near_write) = near.into_split();
     let (far_read, far_write) = far.into_split();
-    let there = one_way(near_read, far_write, way, rules.clone());
-    let back = one_way(far_read, near_write, way.back(), rules.clone());
+    let there = one_way(near_read, far_write, way, rules.clone(), tape);
+    let back = one_way(far_read, near_write, way.back(), rules.clone(), None);
     let _ = tokio::try_join!(there, back);
 }
 
@@ -31,9 +38,10 @@ async fn one_way(
     to: OwnedWriteHalf,
     way: Way,
     rules: watch::Receiver<Rules>,
+    tape: Option<Tape>,
 ) -> std::io::Result<()> {
     let (sender, receiver) = mpsc::channel(CHUNKS);
-    let reading = read(from, sender, way, rules.clone());
+    let reading = read(from, sender, way, rules.clone(), tape);
     let writing = write(to, receiver, way, rules);
     tokio::try_join!(reading, writing).map(|_| ())
 }
@@ -43,10 +51,14 @@ async fn read(
     sender: mpsc::Sender<Chunk>,
     way: Way,
     rules: watch::Receiver<Rules>,
+    tape: Option<Tape>,
 ) -> std::io::Result<()> {
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {
         let length = from.read(&mut buffer).await?;
+        if let Some(tape) = &tape {
+            tape.push(&buffer[..length]);
+        }
         let delay = match rules.borrow().get(way) {
             Rule::Slow(delay) => delay,
             _ => std::time::Duration::ZERO,
