@@ -108,7 +108,6 @@ fn members_far_behind_get_snapshots() {
 /// A new member of a cluster whose log does not begin at the beginning any more is killed while it gets its first
 /// snapshot, and gets it in the end.
 #[test]
-#[ignore = "a member that was killed before it had heard of the others does not listen to them; the handshake has to say more"]
 fn a_new_member_begins_with_a_snapshot() {
     let test = "a_new_member_begins_with_a_snapshot";
     let _turn = turn::alone();
