@@ -4,6 +4,8 @@
 //! receives on. What `reeve-peer` makes of bytes is driven here over sockets: bounded queues, one write for each lane and
 //! turn, pauses between attempts, signs of life. A peer that is slow or gone loses messages, which Raft makes up for; it
 //! never costs memory or delays another.
+//!
+//! Where the peer URL says so, all of this goes through TLS (`crate::tls`).
 
 mod activity;
 mod backoff;

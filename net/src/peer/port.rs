@@ -7,6 +7,7 @@ use crate::grpc::PeerAddress;
 use crate::listen::{Acceptor, Arrival, PeerListener, Placement, Socket};
 use crate::reactor::{Capacity, MailboxReceiver, mailbox};
 use crate::tls::{Credentials, TlsStream, check_origin};
+use glommio::{Latency, Shares, TaskQueueHandle};
 use reeve_peer::MAGIC;
 use std::cell::Cell;
 use std::io;
@@ -24,6 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A connection that is refused is dropped when the other side has heard so, or after this time.
 const FAREWELL: Duration = Duration::from_millis(500);
 
+/// The part of this reactor's time that handshakes may take while others need it too, in thousandths of what the rest has:
+/// whoever shakes hands over and over must not keep a member from its heartbeats.
+const HANDSHAKE_SHARES: usize = 100;
+
 /// How a client of TLS begins: the content type of a handshake, and the major version.
 const TLS_HANDSHAKE: &[u8] = &[22, 3];
 
@@ -40,6 +45,8 @@ struct Shared {
     links: Rc<Links>,
     http: HttpHandler,
     credentials: Arc<Credentials>,
+    /// Where handshakes run, if there are any.
+    handshakes: Option<TaskQueueHandle>,
     /// Connections that have not said yet what they are.
     fresh: Cell<usize>,
 }
@@ -57,10 +64,16 @@ impl PeerPort {
         links: &Rc<Links>,
         http: HttpHandler,
     ) -> io::Result<PeerPort> {
+        let queue = || {
+            let shares = Shares::Static(HANDSHAKE_SHARES);
+            glommio::executor().create_task_queue(shares, Latency::NotImportant, "handshakes")
+        };
+        let is_secure = listeners.iter().any(|listener| listener.is_secure);
         let shared = Rc::new(Shared {
             links: Rc::clone(links),
             http,
             credentials: Arc::clone(&links.options.credentials),
+            handshakes: is_secure.then(queue),
             fresh: Cell::new(0),
         });
         let (secure, plain): (Vec<_>, Vec<_>) = listeners.into_iter().partition(|it| it.is_secure);
@@ -116,11 +129,21 @@ async fn serve(shared: Rc<Shared>, arrival: Arrival, is_secure: bool) {
     };
     let socket = Rc::new(socket);
     shared.fresh.set(shared.fresh.get() + 1);
-    let beginning = futures_lite::future::or(begin(&shared, socket, &peer, is_secure), async {
-        glommio::timer::sleep(PATIENCE).await;
-        None
-    });
-    let beginning = beginning.await;
+    let owner = Rc::clone(&shared);
+    let beginning = async move {
+        futures_lite::future::or(begin(&owner, socket, &peer, is_secure), async {
+            glommio::timer::sleep(PATIENCE).await;
+            None
+        })
+        .await
+    };
+    let beginning = match shared.handshakes.filter(|_| is_secure) {
+        Some(queue) => match glommio::spawn_local_into(beginning, queue) {
+            Ok(task) => task.await,
+            Err(_) => None,
+        },
+        None => beginning.await,
+    };
     shared.fresh.set(shared.fresh.get() - 1);
     match beginning {
         Some(Beginning {

@@ -170,13 +170,18 @@ impl Credentials {
         Ok(ClientSession { connection, reason })
     }
 
-    fn rules(&self, reason: Reason) -> Rules {
-        Rules {
+    fn rules(&self, reason: Reason) -> Result<Rules, String> {
+        let named = &self.security.trusted_ca_file;
+        Ok(Rules {
             names: self.security.allowed_names.clone(),
             hostnames: self.security.allowed_hostnames.clone(),
+            authorities: match is_unset(named) {
+                true => Vec::new(),
+                false => files::chain(named)?,
+            },
             revoked: Vec::new(),
             reason,
-        }
+        })
     }
 
     fn authorities(&self) -> Result<Arc<RootCertStore>, String> {
@@ -205,7 +210,7 @@ impl Credentials {
                 self.authorities()?,
                 Arc::clone(&self.provider),
             );
-            let mut rules = self.rules(reason);
+            let mut rules = self.rules(reason)?;
             if !is_unset(&security.revocation_list_file) {
                 rules.revoked = files::revoked(&security.revocation_list_file)?;
             }
@@ -244,7 +249,7 @@ impl Credentials {
             );
             let verifier = Dialled {
                 chain: chain.build().map_err(|error| error.to_string())?,
-                rules: self.rules(reason),
+                rules: self.rules(reason)?,
             };
             builder.with_custom_certificate_verifier(Arc::new(verifier))
         };

@@ -11,6 +11,7 @@ use time::{Duration, OffsetDateTime};
 /// Somebody who vouches for certificates.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
+    key_pem: String,
     /// Its own certificate.
     pub pem: String,
 }
@@ -47,13 +48,14 @@ pub struct Files {
 
 impl Authority {
     pub fn new(name: &str) -> Authority {
-        let mut parameters = CertificateParams::default();
+        let mut parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         parameters.distinguished_name = common_name(name);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().unwrap();
         let pem = parameters.self_signed(&key).unwrap().pem();
         Authority {
+            key_pem: key.serialize_pem(),
             issuer: Issuer::new(parameters, key),
             pem,
         }
@@ -64,6 +66,16 @@ impl Authority {
         let path = folder.join("ca.pem");
         std::fs::write(&path, &self.pem).unwrap();
         path
+    }
+
+    /// Its own certificate, with its key, for somebody who has no other. It is valid for the loopback address.
+    pub fn itself(&self, folder: &Path) -> Files {
+        let files = Files {
+            certificate: self.write(folder),
+            key: folder.join("ca.key"),
+        };
+        std::fs::write(&files.key, &self.key_pem).unwrap();
+        files
     }
 
     /// Vouches for a new certificate, in files with this name.

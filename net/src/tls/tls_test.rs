@@ -297,6 +297,30 @@ fn revoked_certificates_are_refused() {
 }
 
 #[test]
+fn one_certificate_may_be_authority_and_member() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("both");
+    let files = authority.itself(folder.path());
+    let security = security(&files, &files.certificate);
+    let (one, two) = (credentials(security.clone()), credentials(security));
+    assert_eq!(meet(&one, &two, "127.0.0.1"), (Ok(()), Ok(())));
+    let (_, other) = meet(&one, &two, "127.0.0.2");
+    assert_says(
+        &other,
+        "x509: certificate is valid for 127.0.0.1, not 127.0.0.2",
+    );
+    // That of another authority is as good as any other stranger's.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let stranger = Authority::new("both").itself(elsewhere.path());
+    let stranger = TransportSecurity {
+        trusted_ca_file: files.certificate.clone(),
+        ..super::tls_test::security(&stranger, &stranger.certificate)
+    };
+    let (said, _) = meet(&one, &credentials(stranger), "127.0.0.1");
+    assert!(said.is_err());
+}
+
+#[test]
 fn new_files_take_effect_without_a_restart() {
     let scene = Scene::new();
     let member = credentials(scene.member.clone());

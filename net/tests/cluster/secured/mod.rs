@@ -6,13 +6,19 @@
 #[path = "../../../src/tls/test_certificates.rs"]
 mod certificates;
 
+use std::io::Read as _;
+use std::net::TcpStream;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reeve_api::etcdserverpb::{
     MemberAddRequest, MemberAddResponse, MemberPromoteRequest, MemberPromoteResponse,
     cluster_methods,
 };
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tempfile::TempDir;
 
 use crate::bad_input::{Standing, assert_logs};
@@ -21,7 +27,7 @@ use crate::members::{Cluster, Plan, forms_clusters, name};
 use crate::support::grpc::Client;
 use crate::support::random::Random;
 use crate::support::server::{Launch, Membership};
-use crate::support::{ports, run, turn};
+use crate::support::{notice, ports, run, turn};
 
 use certificates::{Authority, Files, Subject};
 
@@ -191,6 +197,70 @@ fn members_with_certificates_of_their_own_making() {
         let made = member.data_dir().join("fixtures/peer/cert.pem");
         assert!(made.is_file(), "{}", made.display());
     }
+}
+
+/// Shakes hands with a member, without a certificate to show, until `stop`; how often.
+fn shake_hands(port: u16, believed: &[u8], stop: &AtomicBool) -> u64 {
+    let mut authorities = rustls::RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_slice(believed).expect("a certificate");
+    authorities.add(certificate).expect("an authority");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(authorities)
+        .with_no_client_auth();
+    let config = Arc::new(config);
+    let mut count = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
+            continue;
+        };
+        let name = ServerName::try_from("127.0.0.1").expect("a name");
+        let session = rustls::ClientConnection::new(Arc::clone(&config), name);
+        let mut session = session.expect("a session");
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+        let mut encrypted = rustls::Stream::new(&mut session, &mut stream);
+        let refused = encrypted.read(&mut [0; 100]).is_err();
+        assert!(refused, "nobody is served without a certificate");
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn handshakes_over_and_over() {
+    let _turn = turn::alone();
+    let test = "handshakes_over_and_over";
+    if !forms_clusters(test) {
+        return;
+    }
+    let vault = Vault::new();
+    let (mut cluster, ports) = start(|member| vault.arguments(member));
+    cluster.leader();
+    let mut random = Random::announced(test);
+    let workload = Workload::start(cluster.endpoints(), CLIENTS, &mut random);
+    assert!(workload.await_writes(20, PATIENCE));
+    let before = Standing::of(&cluster, &[0, 1, 2]);
+    let stop = AtomicBool::new(false);
+    let believed = vault.authority.pem.as_bytes();
+    let count: u64 = std::thread::scope(|scope| {
+        let stop = &stop;
+        let shaking: Vec<_> = ports
+            .iter()
+            .map(|port| scope.spawn(move || shake_hands(*port, believed, stop)))
+            .collect();
+        std::thread::sleep(Duration::from_secs(3));
+        let works = workload.await_writes(20, PATIENCE);
+        stop.store(true, Ordering::Relaxed);
+        assert!(works, "no writes while strangers shake hands");
+        let counts = shaking.into_iter().map(|shaking| shaking.join());
+        counts.map(|count| count.expect("it ends")).sum()
+    });
+    notice(&format!("{test}: {count} handshakes were refused"));
+    assert!(count > 0);
+    assert_eq!(Standing::of(&cluster, &[0, 1, 2]), before);
+    assert_sound(test, &workload.finish(), &cluster);
 }
 
 /// Starts the third member anew with other arguments besides its own, sees both sides say why they do not come together,
