@@ -123,11 +123,14 @@ async fn accept(
             Some((inbound, hello.from.member, reader, rest))
         }
         Err(refusal) => {
-            crate::warn!(
-                "rejected a link that a peer has dialled",
-                "local-member-id" => format!("{:x}", links.local.member),
-                "error" => refusal.to_string(),
-            );
+            if let Some(repeated) = links.rejections.tell(refusal.to_string()) {
+                crate::warn!(
+                    "rejected a link that a peer has dialled",
+                    "local-member-id" => format!("{:x}", links.local.member),
+                    "error" => refusal.to_string(),
+                    "repeated" => repeated,
+                );
+            }
             refusal.push(&mut output);
             let _ = within(PATIENCE, async {
                 Ok(stream.write_all(&output.to_vec()).await?)

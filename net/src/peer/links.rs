@@ -4,6 +4,7 @@ use super::activity::Activity;
 use super::inbox::{Arrived, Inbox};
 use super::incoming::Inbound;
 use super::outgoing::Outgoing;
+use super::rejections::Rejections;
 use crate::config::Url;
 use crate::tls::Credentials;
 use reeve_node::Parcel;
@@ -84,6 +85,7 @@ pub(crate) struct Links {
     /// Where this member is found by others.
     own_urls: RefCell<Vec<String>>,
     has_leader: Cell<bool>,
+    pub(super) rejections: Rejections,
     activity: Activity,
     encoder: RefCell<Encoder>,
 }
@@ -101,6 +103,7 @@ impl Links {
             removed: RefCell::default(),
             own_urls: RefCell::default(),
             has_leader: Cell::new(false),
+            rejections: Rejections::default(),
             activity,
             encoder: RefCell::default(),
         });

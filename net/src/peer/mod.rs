@@ -15,6 +15,7 @@ mod incoming;
 mod links;
 mod outgoing;
 mod port;
+mod rejections;
 mod signal;
 mod stream;
 

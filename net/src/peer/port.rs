@@ -189,7 +189,7 @@ async fn begin(
     let first = first_bytes(&stream).await?;
     if !is_secure && first.starts_with(TLS_HANDSHAKE) {
         let error = "the other side speaks TLS, and this port does not: compare the peer URLs and --listen-peer-urls";
-        rejected(peer, "", error);
+        rejected(shared, peer, "", error);
         return None;
     }
     Some(Beginning {
@@ -213,13 +213,13 @@ async fn encrypt(
     let stream = match session {
         Ok(session) => TlsStream::accepted(socket, session),
         Err(error) => {
-            rejected(peer, "", &error);
+            rejected(shared, peer, "", &error);
             return None;
         }
     };
     if let Err(error) = stream.handshake().await {
         let name = stream.server_name().unwrap_or_default();
-        rejected(peer, &name, &error.to_string());
+        rejected(shared, peer, &name, &error.to_string());
         futures_lite::future::or(stream.linger(), async {
             glommio::timer::sleep(FAREWELL).await;
         })
@@ -236,7 +236,7 @@ async fn encrypt(
             .await;
         if let Err(error) = checked {
             let name = stream.server_name().unwrap_or_default();
-            rejected(peer, &name, &error);
+            rejected(shared, peer, &name, &error);
             objection = Some(error);
         }
     }
@@ -244,13 +244,20 @@ async fn encrypt(
 }
 
 /// Tells the operator, in etcd's words.
-fn rejected(peer: &PeerAddress, server_name: &str, error: &str) {
-    crate::warn!(
-        "rejected connection on peer endpoint",
-        "remote-addr" => peer.to_string(),
-        "server-name" => server_name.to_owned(),
-        "error" => error.to_owned(),
-    );
+fn rejected(shared: &Shared, peer: &PeerAddress, server_name: &str, error: &str) {
+    let source = match peer {
+        PeerAddress::Ip(address) => address.ip().to_string(),
+        PeerAddress::Unix(_) => String::new(),
+    };
+    if let Some(repeated) = shared.links.rejections.tell(format!("{source} {error}")) {
+        crate::warn!(
+            "rejected connection on peer endpoint",
+            "remote-addr" => peer.to_string(),
+            "server-name" => server_name.to_owned(),
+            "error" => error.to_owned(),
+            "repeated" => repeated,
+        );
+    }
 }
 
 /// Reads until the bytes are, or cannot become, the beginning of a link; `None` if the connection ends before.

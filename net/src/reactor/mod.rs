@@ -15,7 +15,7 @@ pub use probe::{ProbeError, probe};
 pub use signals::{block_stop_signals, end_by_signal, stop_signal};
 pub use stop::Stop;
 
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement, PoolPlacement};
 use std::future::Future;
 
 /// Index of the reactor that runs the sequencer.
@@ -30,6 +30,10 @@ const EXECUTOR_IO_BYTES: usize = 64 * 1024;
 
 /// Entries of each submission ring: how many new waits a turn can start with one system call.
 const RING_ENTRIES: usize = 512;
+
+/// Threads that wait in place of the sequencer's reactor: for names of other members, which may take long while the
+/// resolver does not answer, and for the files of certificates, which must not wait behind them.
+const SEQUENCER_WAITERS: usize = 4;
 
 /// A reactor could not be started, or it ended by a panic.
 #[derive(Debug, thiserror::Error)]
@@ -63,10 +67,16 @@ impl Reactors {
         let mut handles = Vec::with_capacity(count);
         for index in 0..count {
             let body = body.clone();
+            let waiters = if index == SEQUENCER {
+                SEQUENCER_WAITERS
+            } else {
+                1
+            };
             let handle = LocalExecutorBuilder::new(Placement::Unbound)
                 .name("reactor")
                 .io_memory(EXECUTOR_IO_BYTES)
                 .ring_depth(RING_ENTRIES)
+                .blocking_thread_pool_placement(PoolPlacement::Unbound(waiters))
                 .spawn(move || async move { body(index).await })
                 .map_err(|error| ReactorError {
                     index,
