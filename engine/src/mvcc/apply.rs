@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 use super::deletes::Deletes;
+use super::digest::Mixer;
 use super::events::Events;
 use super::history::{ReadPoint, key_row};
 use super::key_value::KeyValues;
@@ -56,6 +57,15 @@ impl Applier {
         assert!(index > self.state.applied_index, "entries apply in order");
         self.state.applied_index = index;
         self.state.applied_term = term;
+        let mut digest = Mixer::new(self.state.digest.value);
+        digest.numbers([
+            index.cast_signed(),
+            term.cast_signed(),
+            self.state.revision,
+            self.state.compacted,
+            self.scratch.changed.take().cast_signed(),
+        ]);
+        self.state.digest.value = digest.value();
     }
 
     /// Writes the state into the store. Call it after the last command of a batch, before the root
@@ -319,7 +329,8 @@ impl ApplyTask {
     ) -> Outcome<Step<Applied>> {
         let step = self.work(applier, store, budget, events)?;
         match &step {
-            Step::Done(_) => {
+            Step::Done(applied) => {
+                applier.scratch.changed.outcome(applied);
                 applier.state.revision += i64::from(self.changes > 0);
                 applier.skip(self.index, self.term);
             }

@@ -3,12 +3,14 @@
 //! ```text
 //! row key       row (inline, numbers 8 bytes little-endian)              who has the same
 //! "state"       current revision, compacted revision, applied index,     all members
-//!               applied term
+//!               applied term; digest of the history, where it
+//!               begins (rows of early releases lack both)
 //! "compaction"  finished revision, target revision, next main, next sub  this member alone
 //! ```
 
 use super::Writer;
 use super::codec::RowReader;
+use super::digest::Digest;
 use super::error::bad_record;
 use super::revision::Revision;
 use crate::btree::{TreeId, View};
@@ -38,6 +40,8 @@ pub struct State {
     pub applied_index: u64,
     /// Term of that entry.
     pub applied_term: u64,
+    /// What applying the entries has done.
+    pub digest: Digest,
 }
 
 impl Default for State {
@@ -47,6 +51,7 @@ impl Default for State {
             compacted: NEVER_COMPACTED,
             applied_index: 0,
             applied_term: 0,
+            digest: Digest::default(),
         }
     }
 }
@@ -68,6 +73,16 @@ impl State {
                 compacted,
                 applied_index: index.cast_unsigned(),
                 applied_term: term.cast_unsigned(),
+                digest: match (word(), word()) {
+                    (Some(value), Some(since)) => Digest {
+                        since: since.cast_unsigned(),
+                        value: value.cast_unsigned(),
+                    },
+                    _ => Digest {
+                        since: index.cast_unsigned(),
+                        value: 0,
+                    },
+                },
             },
             _ => return bad_record(TreeId::Meta, STATE_KEY, "the state is cut short"),
         };
@@ -82,13 +97,16 @@ impl State {
     /// # Errors
     /// [`Stop`](crate::pages::Stop), having changed nothing.
     pub fn save(&self, store: &mut impl Writer) -> Outcome<()> {
-        let row = words([
+        let row = [
             self.revision,
             self.compacted,
             self.applied_index.cast_signed(),
             self.applied_term.cast_signed(),
-        ]);
-        store.insert(TreeId::Meta, STATE_KEY, &row, None, true)
+            self.digest.value.cast_signed(),
+            self.digest.since.cast_signed(),
+        ];
+        let row = row.map(i64::to_le_bytes);
+        store.insert(TreeId::Meta, STATE_KEY, row.as_flattened(), None, true)
     }
 }
 
@@ -129,15 +147,51 @@ impl CompactionProgress {
     }
 
     pub(crate) fn save(&self, store: &mut impl Writer) -> Outcome<()> {
-        let row = words([self.finished, self.target, self.next.main, self.next.sub]);
-        store.insert(TreeId::Meta, COMPACTION_KEY, &row, None, true)
+        let row = [self.finished, self.target, self.next.main, self.next.sub];
+        let row = row.map(i64::to_le_bytes);
+        store.insert(TreeId::Meta, COMPACTION_KEY, row.as_flattened(), None, true)
     }
 }
 
-fn words(words: [i64; 4]) -> [u8; 32] {
-    let mut row = [0; 32];
-    for (field, word) in row.chunks_exact_mut(8).zip(words) {
-        field.copy_from_slice(&word.to_le_bytes());
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::btree::{Store, StoreOptions};
+
+    #[test]
+    fn a_state_is_read_as_it_was_written() {
+        let mut store = Store::in_memory(StoreOptions::default());
+        assert_eq!(State::load(&store).unwrap(), State::default());
+        let state = State {
+            revision: 7,
+            compacted: 2,
+            applied_index: 40,
+            applied_term: 3,
+            digest: Digest {
+                since: 5,
+                value: u64::MAX,
+            },
+        };
+        state.save(&mut store).unwrap();
+        assert_eq!(State::load(&store).unwrap(), state);
     }
-    row
+
+    #[test]
+    fn the_digest_of_a_store_that_kept_none_begins_where_it_stands() {
+        let mut store = Store::in_memory(StoreOptions::default());
+        let row = [7_i64, -1, 40, 3].map(i64::to_le_bytes);
+        let row = row.as_flattened();
+        store
+            .insert(TreeId::Meta, STATE_KEY, row, None, true)
+            .unwrap();
+        let state = State::load(&store).unwrap();
+        assert_eq!((state.revision, state.applied_index), (7, 40));
+        assert_eq!(
+            state.digest,
+            Digest {
+                since: 40,
+                value: 0
+            }
+        );
+    }
 }

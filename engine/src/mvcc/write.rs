@@ -5,6 +5,7 @@
 //! that may be repeated: if any of them needs a page, the whole change is made again from the
 //! start, with the same outcome, because what it starts from has not changed.
 
+use super::digest::Mixer;
 use super::events::Events;
 use super::history::{current_version, key_row};
 use super::key_row::{KeyRow, NewKeyRow, NewPair};
@@ -25,6 +26,8 @@ pub(crate) struct Scratch {
     blob: Vec<u8>,
     value: Vec<u8>,
     lease_key: Vec<u8>,
+    /// The changes of the present command, for the digest of the history.
+    pub(crate) changed: Mixer,
 }
 
 /// What changes are made with.
@@ -172,6 +175,7 @@ impl<W: Writer> Change<'_, W> {
         };
         self.events
             .put(change.revision, change.kind, &pair, change.previous);
+        self.note(change, value);
         Ok(())
     }
 
@@ -199,7 +203,22 @@ impl<W: Writer> Change<'_, W> {
         self.detach(before.lease, key)?;
         self.write_key(revision, key, pushed, None)?;
         self.events.delete(revision, key, change.previous);
+        self.note(&change, &[]);
         Ok(true)
+    }
+
+    /// Mixes a finished change into what the command has changed. A deletion makes version 0.
+    fn note(&mut self, change: &NewRevisionRow<'_>, value: &[u8]) {
+        let changed = &mut self.scratch.changed;
+        changed.numbers([
+            change.revision.main,
+            change.revision.sub,
+            change.create,
+            change.version,
+            change.lease,
+        ]);
+        changed.bytes(change.key);
+        changed.bytes(value);
     }
 
     /// Reads what the change starts from; pushes the new version onto the trees of versions, whose

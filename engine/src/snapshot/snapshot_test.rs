@@ -3,7 +3,7 @@
 use super::*;
 use crate::btree::{Reader, Store, StoreOptions, View};
 use crate::disk::{Disk, DiskError, SimulatedDisk, SimulatedMedium};
-use crate::mvcc::State;
+use crate::mvcc::{Digest, State};
 use crate::pages::{PAGE_BYTES, PageSource, SimulatedSource, Stop};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,10 @@ const STATE: State = State {
     compacted: 2,
     applied_index: 40,
     applied_term: 3,
+    digest: Digest {
+        since: 0,
+        value: 0x1234_5678_9abc_def0,
+    },
 };
 
 /// A store with rows in several trees, long keys and large blobs among them.
