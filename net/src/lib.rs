@@ -1,6 +1,8 @@
 //! The Reeve server.
 
+mod client;
 pub mod config;
+mod discovery;
 pub mod grpc;
 pub mod http;
 pub mod http2;

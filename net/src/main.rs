@@ -3,8 +3,9 @@
 use reeve_net::{
     config::{self, Config, ConfigError, Outcome},
     log, reactor,
-    start::{DataDirectory, Entrance, Member, STOP_REMOVED, bind_peers, launch, reactor_count},
-    tls::Credentials,
+    start::{
+        Member, OpenError, Opened, STOP_REMOVED, bind_peers, launch, open, reactor_count, rebuild,
+    },
 };
 use std::{collections::BTreeMap, io::Write as _, process::ExitCode, sync::Arc};
 
@@ -20,9 +21,13 @@ fn main() -> ExitCode {
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .map(|(name, value)| (text(name), text(value)))
         .collect();
-    let flags = arguments.get(1..).unwrap_or_default();
-    match config::load(flags, &environment) {
-        Ok(Outcome::Run(loaded)) => run(&loaded, &arguments),
+    let rebuilds = arguments.get(1).is_some_and(|first| first == "rebuild");
+    let flags = arguments.get(1 + usize::from(rebuilds)..);
+    let flags = flags.unwrap_or_default();
+    let loaded = config::load(flags, &environment);
+    let arguments = config::without_secrets(&arguments);
+    match loaded {
+        Ok(Outcome::Run(loaded)) => run(&loaded, &arguments, rebuilds),
         Ok(Outcome::Print { stderr, stdout }) => {
             // A closed pipe is the reader's choice.
             let _ = std::io::stderr().write_all(stderr.as_bytes());
@@ -51,8 +56,8 @@ fn refuse(error: &ConfigError, arguments: &[String]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs a server until it is told to stop.
-fn run(loaded: &config::Loaded, arguments: &[String]) -> ExitCode {
+/// Runs a server until it is told to stop, or rebuilds its member.
+fn run(loaded: &config::Loaded, arguments: &[String], rebuilds: bool) -> ExitCode {
     let Config {
         log_level,
         log_format,
@@ -79,6 +84,16 @@ fn run(loaded: &config::Loaded, arguments: &[String]) -> ExitCode {
         );
     }
     let outcome = match prepared {
+        Ok(()) if rebuilds => match rebuild(&loaded.config) {
+            Ok(done) => {
+                reeve_net::info!("rebuilt", "done" => done);
+                log::flush();
+                // A closed pipe is the reader's choice.
+                let _ = std::io::stdout().write_all(format!("{done}\n").as_bytes());
+                return ExitCode::SUCCESS;
+            }
+            Err(reason) => Err(format!("cannot rebuild this member: {reason}")),
+        },
         Ok(()) => serve(&loaded.config),
         Err(error) => Err(error.to_string()),
     };
@@ -101,24 +116,19 @@ fn run(loaded: &config::Loaded, arguments: &[String]) -> ExitCode {
 
 /// Locks the data directory and serves. Answers the signal that ended it.
 fn serve(config: &Config) -> Result<i32, String> {
-    let wal = Some(&*config.wal_dir).filter(|path| !path.as_os_str().is_empty());
-    let data = config.data_directory();
-    let fresh = DataDirectory::is_fresh(&data, wal);
-    config.check_bootstrap(fresh)?;
-    let credentials = Credentials::for_peers(config)?;
-    // A member that cannot enter its cluster leaves nothing behind. The peer port is bound later: another member that asks
-    // there meanwhile is refused at once, and need not wait.
-    let beginning = match fresh {
-        true => Some(Entrance::beginning(config, &credentials)?),
-        false => None,
+    let opened = match open(config) {
+        Ok(opened) => opened,
+        Err(OpenError::Stopped(signal)) => return Ok(signal),
+        Err(error) => return Err(error.to_string()),
     };
-    let directory = DataDirectory::open(&data, wal).map_err(|error| error.to_string())?;
-    let entrance = match beginning {
-        Some(entrance) => entrance,
-        None => Entrance::find(config, directory.write_ahead_log(), &credentials)?,
-    };
-    let reactors = reactor_count(config);
-    let peers = bind_peers(config).map_err(|error| error.to_string())?;
+    let Opened {
+        config,
+        directory,
+        entrance,
+        credentials,
+    } = opened;
+    let reactors = reactor_count(&config);
+    let peers = bind_peers(&config).map_err(|error| error.to_string())?;
     let member = Member::new(
         config.clone(),
         &directory,
@@ -127,6 +137,6 @@ fn serve(config: &Config) -> Result<i32, String> {
         peers,
         credentials,
     );
-    launch(config, move |setup| Arc::clone(&member).set_up(setup))
+    launch(&config, move |setup| Arc::clone(&member).set_up(setup))
         .map_err(|error| error.to_string())
 }

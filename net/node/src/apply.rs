@@ -3,11 +3,12 @@
 //! Entries are applied in order. What a batch changes becomes visible together, and only then are its answers given.
 //! An entry may take many slices (a delete of millions of keys); while it is under way the root is not published.
 
-use crate::NodeError;
+use crate::agreement::RecentDigests;
+use crate::{NodeError, NodeOptions};
 use reeve_engine::btree::Store;
 use reeve_engine::command::{Refusal, RequestId};
 use reeve_engine::members::{MemberRecord, MemberTable};
-use reeve_engine::mvcc::{Answer, Applied, Applier, ApplyTask, Budget, Events, Step};
+use reeve_engine::mvcc::{Answer, Applied, Applier, ApplyTask, Budget, Digest, Events, Step};
 use reeve_engine::pages::{PageFault, Stop};
 use reeve_raft::{Entry, EntryKind};
 use std::collections::VecDeque;
@@ -73,6 +74,7 @@ pub(crate) struct Pipeline {
     entries: VecDeque<Entry>,
     current: Option<ApplyTask>,
     applier: Applier,
+    recent: RecentDigests,
     /// Answers that wait for the root to be published.
     unpublished: Vec<Answered>,
     /// The store differs from the published root.
@@ -83,23 +85,28 @@ pub(crate) struct Pipeline {
     members: MemberTable,
     /// The highest format of commands that this member reads.
     format: u64,
+    /// Entries that a planted defect loses: those whose index leaves this rest when it is divided by sixteen.
+    lost: Option<u64>,
 }
 
 impl Pipeline {
     /// A pipeline behind the entries that the store contains, `members` among them.
     ///
     /// # Errors
-    /// [`NodeError::TooOld`] if the cluster has agreed on commands above `format`.
+    /// [`NodeError::TooOld`] if the cluster has agreed on commands above the format that this member reads.
     pub(crate) fn new(
         applier: Applier,
-        nonce: u64,
         members: MemberTable,
-        format: u64,
+        options: &NodeOptions,
     ) -> Result<Self, NodeError> {
+        let (nonce, format) = (options.request_nonce, options.format);
         check_format(&members, format)?;
+        let loses = options.planted.loses_entries();
         Ok(Pipeline {
             members,
             format,
+            lost: loses.then_some(options.member_id % 16),
+            recent: RecentDigests::new(&applier.state()),
             entries: VecDeque::new(),
             current: None,
             applier,
@@ -129,6 +136,11 @@ impl Pipeline {
 
     pub(crate) fn applier(&self) -> &Applier {
         &self.applier
+    }
+
+    /// The digest of the history at an entry, if it was applied not long ago.
+    pub(crate) fn digest_at(&self, index: u64) -> Option<Digest> {
+        self.recent.at(index)
     }
 
     /// Queues committed entries.
@@ -167,6 +179,7 @@ impl Pipeline {
                     return Ok(Pause::Idle);
                 };
                 match entry.kind {
+                    EntryKind::Command if self.lost == Some(entry.index % 16) => self.skip(&entry),
                     EntryKind::Command => {
                         let task = self.task(&entry)?;
                         if self.dirty && task.may_be_long() {
@@ -215,6 +228,7 @@ impl Pipeline {
 
     fn skip(&mut self, entry: &Entry) {
         self.applier.skip(entry.index, entry.term);
+        self.recent.note(&self.applier.state());
         self.dirty = true;
     }
 
@@ -234,6 +248,7 @@ impl Pipeline {
             Err(stop) => return Pause::from_stop(stop).map(Some),
         };
         let request = task.request();
+        self.recent.note(&self.applier.state());
         self.current = None;
         self.dirty = true;
         match &outcome {

@@ -93,6 +93,19 @@ pub enum NodeError {
         "the disk is full and the reserve of the page file is used up: free space on its file system, then start again"
     )]
     NoSpace,
+    /// This member has come to another state than the majority.
+    #[error(
+        "{member:x} found data inconsistency with peers: at entry {index} the majority of the members has the digest \
+         {majority:016x}, and this member has another one. It stops, so that it misleads nobody"
+    )]
+    Differs {
+        /// This member.
+        member: u64,
+        /// The entry at which the members were compared.
+        index: u64,
+        /// What the majority has there.
+        majority: u64,
+    },
     /// Pages could not be brought in while the node started.
     #[error("the store asks for the same pages again and again")]
     Stuck,

@@ -10,6 +10,7 @@
 //! each request time out; what was refused for certain it is told at once. [`Node::ask_lease`] asks what only the leader
 //! knows of a lease.
 
+mod agreement;
 mod apply;
 mod checkpoints;
 mod error;
@@ -78,6 +79,8 @@ pub struct NodeOptions {
     pub checkpoints: CheckpointOptions,
     /// How snapshots travel to members that lag.
     pub snapshots: SnapshotOptions,
+    /// Ticks between two comparisons of the members' states; 0 for none.
+    pub agreement_ticks: u64,
     /// A defect that a test of the tests has switched on.
     pub planted: Planted,
 }

@@ -1,5 +1,6 @@
 //! The node: one turn of it takes what has arrived and gives out what has become of it.
 
+use crate::agreement::Agreement;
 use crate::apply::{Answered, Limits, Pause, Pipeline};
 use crate::checkpoints::Checkpoints;
 use crate::forwarding::{Forwarding, Repeats};
@@ -120,6 +121,7 @@ pub struct Node<D> {
     /// Snapshots on their way to other members, and to this one.
     pub(crate) outgoing: Outgoing,
     pub(crate) incoming: Incoming,
+    pub(crate) agreement: Agreement,
 }
 
 impl<D: Disk> Node<D> {
@@ -146,6 +148,7 @@ impl<D: Disk> Node<D> {
             page_files,
             outgoing: Outgoing::default(),
             incoming: Incoming::default(),
+            agreement: Agreement::default(),
             options,
             disk,
             raft,
@@ -212,6 +215,7 @@ impl<D: Disk> Node<D> {
         self.forwarding.tick();
         self.lease_questions.tick(self.raft.is_leader());
         self.incoming.tick();
+        self.agreement.tick();
         self.tick_sendings();
     }
 
@@ -237,6 +241,7 @@ impl<D: Disk> Node<D> {
     /// [`NodeError`]: the node must not be used any more.
     pub fn turn(&mut self, now_ms: u64, turn: &mut Turn) -> Result<(), NodeError> {
         turn.work_left = false;
+        self.check_fence()?;
         self.collect_completions(now_ms)?;
         self.expire_leases(now_ms)?;
         self.settle_version()?;
@@ -254,6 +259,7 @@ impl<D: Disk> Node<D> {
         self.reads.take_ready(readable, &mut turn.reads);
         self.end_lease_rounds(now_ms, turn);
         self.send_snapshots(turn)?;
+        self.compare(turn);
         self.housekeep(turn)?;
         self.write_out(now_ms, turn)?;
         self.give_way_if_slow(now_ms, turn)?;

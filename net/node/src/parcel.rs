@@ -11,6 +11,7 @@
 //! Numbers are little-endian. What cannot be read is refused as a whole: a member of a later release may say things that
 //! this one does not know, and whoever says them has to do without an answer.
 
+use crate::agreement::{KIND_QUESTION, KIND_REPLY, KIND_VERDICT, Question, Reply, Verdict};
 use crate::leases::{KIND_LEASE_ANSWERS, KIND_LEASE_QUESTIONS};
 use crate::node::Node;
 use crate::snapshots::{KIND_PART, KIND_RECEIPT, Part, Receipt};
@@ -101,6 +102,9 @@ impl<D: Disk> Node<D> {
             KIND_RECEIPT => self.take_receipt(from, Receipt::decode(body).map_err(refuse)?),
             KIND_LEASE_QUESTIONS => self.take_lease_questions(from, &body).map_err(refuse)?,
             KIND_LEASE_ANSWERS => self.take_lease_answers(&body).map_err(refuse)?,
+            KIND_QUESTION => self.take_question(from, &Question::decode(body).map_err(refuse)?),
+            KIND_REPLY => self.take_reply(from, &Reply::decode(body).map_err(refuse)?),
+            KIND_VERDICT => self.take_verdict(from, Verdict::decode(body).map_err(refuse)?),
             kind => return Err(refuse(ParcelError::Kind(kind))),
         }
         Ok(())

@@ -20,10 +20,12 @@ enum Bug {
     SnapshotSwappedEarly,
     /// A checkpoint may hold what the own log has not made durable.
     CheckpointAhead,
+    /// A member does not carry out every sixteenth entry, each member others.
+    EntryLost,
 }
 
 #[cfg(feature = "planted-bugs")]
-const NAMED: [(&str, Bug); 8] = [
+const NAMED: [(&str, Bug); 9] = [
     (
         "vote-not-synced",
         Bug::Consensus(reeve_raft::PlantedBug::VoteNotSynced),
@@ -44,6 +46,7 @@ const NAMED: [(&str, Bug); 8] = [
     ("read-before-applied", Bug::ReadBeforeApplied),
     ("checkpoint-ahead", Bug::CheckpointAhead),
     ("snapshot-swapped-early", Bug::SnapshotSwappedEarly),
+    ("entry-lost", Bug::EntryLost),
 ];
 
 #[cfg(feature = "planted-bugs")]
@@ -75,6 +78,10 @@ impl Planted {
 
     pub(crate) fn swaps_early(self) -> bool {
         self.bug == Some(Bug::SnapshotSwappedEarly)
+    }
+
+    pub(crate) fn loses_entries(self) -> bool {
+        self.bug == Some(Bug::EntryLost)
     }
 
     pub(crate) fn plant(self, config: &mut reeve_raft::Config) {
@@ -111,6 +118,10 @@ impl Planted {
     }
 
     pub(crate) fn swaps_early(self) -> bool {
+        false
+    }
+
+    pub(crate) fn loses_entries(self) -> bool {
         false
     }
 

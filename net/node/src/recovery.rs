@@ -69,7 +69,7 @@ impl<D: Disk> Node<D> {
         }
         let entries_to_apply = wal.last_index() - state.applied_index;
         let raft = Raft::new(consensus_config(&options), recovered)?;
-        let pipeline = Pipeline::new(applier, options.request_nonce, members, options.format)?;
+        let pipeline = Pipeline::new(applier, members, &options)?;
         let housekeeping = Housekeeping::new(&store, bring_in)?;
         make_room(&mut store, file, &mut disk)?;
         // Requests that grow the store are refused before they get here; what is committed has to be applied.

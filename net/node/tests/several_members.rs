@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "several_members/agreement.rs"]
+mod agreement;
 #[path = "several_members/full_disks.rs"]
 mod full_disks;
 #[path = "several_members/leases.rs"]
@@ -69,6 +71,9 @@ struct Cluster {
     formats: BTreeMap<MemberId, u64>,
     /// Who shall go on alone.
     forced: Option<MemberId>,
+    agreement_ticks: u64,
+    /// Members with a defect.
+    planted: BTreeMap<MemberId, Planted>,
 }
 
 fn options(cluster: &Cluster, id: MemberId, nonce: u64) -> NodeOptions {
@@ -98,7 +103,8 @@ fn options(cluster: &Cluster, id: MemberId, nonce: u64) -> NodeOptions {
             resend_ticks: 1,
             ..SnapshotOptions::default()
         },
-        planted: Planted::default(),
+        agreement_ticks: cluster.agreement_ticks,
+        planted: cluster.planted.get(&id).copied().unwrap_or_default(),
     }
 }
 
@@ -192,6 +198,8 @@ impl Cluster {
             encoder: Encoder::new(),
             formats: BTreeMap::new(),
             forced: None,
+            agreement_ticks: 10,
+            planted: BTreeMap::new(),
         };
         for id in all {
             cluster.members.insert(id, start(&cluster, id));

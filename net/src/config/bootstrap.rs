@@ -2,13 +2,19 @@
 
 use super::{
     defaults::{ClusterState, Config},
+    resolve::lead_to_the_same,
     url::Url,
 };
 use std::collections::BTreeMap;
 
 impl Config {
-    /// The members of `--initial-cluster` and their peer URLs, sorted.
+    /// The members of `--initial-cluster` and their peer URLs, sorted. As long as the others have yet to be found, this member
+    /// alone.
     pub fn initial_members(&self) -> Result<BTreeMap<String, Vec<Url>>, String> {
+        if self.discovery.is_wanted() && self.initial_cluster.is_empty() {
+            let own = self.initial_advertise_peer_urls.clone();
+            return Ok(BTreeMap::from([(self.name.clone(), own)]));
+        }
         let mut members: BTreeMap<String, Vec<Url>> = BTreeMap::new();
         for pair in self
             .initial_cluster
@@ -49,7 +55,13 @@ impl Config {
                 self.name
             ));
         }
-        self.without_duplicates(members)
+        let members = self.without_duplicates(members)?;
+        if self.discovery.is_wanted() {
+            return Err(
+                "discovery URL should not be set when joining existing initial cluster".to_owned(),
+            );
+        }
+        Ok(members)
     }
 
     fn without_duplicates(
@@ -89,6 +101,9 @@ impl Config {
     fn advertised_as_listed(&self, listed: &[Url]) -> Result<(), String> {
         let advertised = &self.initial_advertise_peer_urls;
         let text = |urls: &[Url]| urls.iter().map(Url::to_string).collect::<Vec<_>>();
+        if lead_to_the_same(&text(listed), &text(advertised)) {
+            return Ok(());
+        }
         let without = |urls: &[Url], others: &[Url]| -> Vec<Url> {
             urls.iter()
                 .filter(|url| !others.contains(url))

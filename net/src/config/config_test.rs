@@ -4,7 +4,7 @@ use super::{
     defaults::{ClusterState, Config},
     duration::{format_duration, parse_duration},
     flags::{Kind, SECTIONS},
-    load::{ConfigError, Outcome, load},
+    load::{ConfigError, Outcome, load, without_secrets},
     security::TlsVersion,
     url::{Scheme, Url},
 };
@@ -411,4 +411,108 @@ fn files_stand_alone() {
         assert!(invalid(&[&flag]).contains("reeve.yaml: "), "{bad}");
     }
     assert!(invalid(&["--config-file=/nonexistent"]).starts_with("open /nonexistent: "));
+}
+
+#[test]
+fn members_are_found_one_way_only() {
+    let search = "--discovery-srv=example.org";
+    let token = "--discovery-token=t";
+    let endpoints = "--discovery-endpoints=http://b:1,a:2, a:2";
+    let listed = "--initial-cluster=default=http://localhost:2380";
+    let conflict = "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", \"discovery-endpoints\" or \"discovery-srv\"";
+    for arguments in [
+        &[search, listed][..],
+        &[token, endpoints, listed],
+        &[search, token, endpoints],
+    ] {
+        assert_eq!(invalid(arguments), conflict);
+    }
+    let half = "both --discovery-token and --discovery-endpoints must be set";
+    assert_eq!(invalid(&[token]), half);
+    assert_eq!(invalid(&[endpoints]), half);
+    assert_eq!(
+        invalid(&[token, "--discovery-endpoints=a:1,,"]),
+        "--discovery-endpoints must not contain empty endpoints"
+    );
+    assert_eq!(
+        invalid(&["--discovery-fallback=proxy"]),
+        "v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\""
+    );
+    let unknown = bad("x", "discovery-fallback", "invalid value");
+    assert_eq!(usage(&["--discovery-fallback=x"]), unknown);
+    let removed = "flag provided but not defined: -discovery";
+    assert_eq!(usage(&["--discovery=http://x"]), removed);
+
+    let found = config(&["--name=m", token, endpoints]);
+    assert_eq!(found.discovery.endpoints, ["a:2", "http://b:1"]);
+    assert_eq!(
+        (&*found.initial_cluster_token, &*found.initial_cluster),
+        ("t", "")
+    );
+    let alone = found.verify_bootstrap().unwrap();
+    assert_eq!(alone["m"][0].to_string(), "http://localhost:2380");
+    let joining = config(&[token, endpoints, "--initial-cluster-state=existing"]);
+    assert_eq!(
+        joining.verify_join().unwrap_err(),
+        "discovery URL should not be set when joining existing initial cluster"
+    );
+    let by_records = config(&["--name=m", search]);
+    assert_eq!(by_records.initial_cluster, "");
+    assert_eq!(by_records.check_bootstrap(false), Ok(()));
+}
+
+#[test]
+fn who_logs_in_to_the_other_cluster_needs_a_password() {
+    let login = |arguments: &[&str]| {
+        let found = config(arguments).discovery;
+        found
+            .login()
+            .map(|(name, password)| format!("{name} {password}"))
+    };
+    assert_eq!(login(&[]), None);
+    assert_eq!(login(&["--discovery-user=a:b:c"]).unwrap(), "a b:c");
+    let apart = ["--discovery-user=a", "--discovery-password=b"];
+    assert_eq!(login(&apart).unwrap(), "a b");
+    for bad in ["a", "a:", ":b"] {
+        let flag = format!("--discovery-user={bad}");
+        assert!(invalid(&[&flag]).contains("name:password"), "{bad}");
+    }
+}
+
+#[test]
+fn passwords_do_not_reach_the_log() {
+    let given = [
+        "reeve",
+        "--name=a",
+        "--discovery-user",
+        "u:secret",
+        "-discovery-password=secret",
+        "--discovery-user=v:secret",
+        "--discovery-password",
+        "secret",
+        "--data-dir=d",
+    ];
+    let given = given.map(str::to_owned);
+    let shown = without_secrets(&given);
+    let expected = [
+        "reeve",
+        "--name=a",
+        "--discovery-user",
+        "u",
+        "-discovery-password=***",
+        "--discovery-user=v",
+        "--discovery-password",
+        "***",
+        "--data-dir=d",
+    ];
+    assert_eq!(shown, expected);
+    let environment = [
+        ("ETCD_DISCOVERY_USER", "u:secret"),
+        ("ETCD_DISCOVERY_PASSWORD", "secret"),
+    ];
+    let Ok(Outcome::Run(loaded)) = with(&[], &environment) else {
+        panic!()
+    };
+    assert_eq!(loaded.config.discovery.password, "secret");
+    assert!(!format!("{:?}", loaded.notices).contains("secret"));
 }

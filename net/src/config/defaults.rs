@@ -15,6 +15,57 @@ pub enum ClusterState {
     Existing,
 }
 
+/// How the members of a new cluster find each other through a cluster that exists. Every field has the name of its flag
+/// behind `discovery-`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Discovery {
+    /// Names the cluster that begins; empty for none.
+    pub token: String,
+    /// Where the cluster that exists is reached; empty for none.
+    pub endpoints: Vec<String>,
+    pub dial_timeout: Duration,
+    pub request_timeout: Duration,
+    pub keepalive_time: Duration,
+    pub keepalive_timeout: Duration,
+    /// Empty for no login; may hold the password behind a colon.
+    pub user: String,
+    pub password: String,
+}
+
+impl Default for Discovery {
+    fn default() -> Self {
+        Discovery {
+            token: String::new(),
+            endpoints: Vec::new(),
+            dial_timeout: Duration::from_secs(2),
+            request_timeout: Duration::from_secs(5),
+            keepalive_time: Duration::from_secs(2),
+            keepalive_timeout: Duration::from_secs(6),
+            user: String::new(),
+            password: String::new(),
+        }
+    }
+}
+
+impl Discovery {
+    /// Whether it is asked for.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        !self.endpoints.is_empty()
+    }
+
+    /// Name and password to log in with; `None` for no login.
+    #[must_use]
+    pub fn login(&self) -> Option<(&str, &str)> {
+        match self.user.split_once(':') {
+            _ if self.user.is_empty() => None,
+            Some((name, password)) if self.password.is_empty() => Some((name, password)),
+            _ => Some((&self.user, &self.password)),
+        }
+    }
+}
+
 /// The configuration of a server. Every field has the name of its flag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -49,6 +100,14 @@ pub struct Config {
     pub initial_cluster: String,
     pub initial_cluster_state: ClusterState,
     pub initial_cluster_token: String,
+    /// The DNS domain whose SRV records name the members of a new cluster; empty for none.
+    pub discovery_srv: String,
+    /// What follows the name of the service there, behind a hyphen.
+    pub discovery_srv_name: String,
+    /// Finding the members of a new cluster through another cluster.
+    pub discovery: Discovery,
+    /// Only `exit` is valid.
+    pub discovery_fallback: String,
     pub strict_reconfig_check: bool,
     pub pre_vote: bool,
     pub force_new_cluster: bool,
@@ -62,6 +121,8 @@ pub struct Config {
     pub tls_min_version: String,
     /// The same, or empty for the newest.
     pub tls_max_version: String,
+    /// Zero for five seconds: the states of the members are always compared.
+    pub corrupt_check_time: Duration,
     /// Zero for etcd's 10 minutes.
     pub watch_progress_notify_interval: Duration,
     pub warning_apply_duration: Duration,
@@ -114,6 +175,10 @@ impl Default for Config {
             initial_cluster: DEFAULT_CLUSTER.to_owned(),
             initial_cluster_state: ClusterState::New,
             initial_cluster_token: "etcd-cluster".to_owned(),
+            discovery_srv: String::new(),
+            discovery_srv_name: String::new(),
+            discovery: Discovery::default(),
+            discovery_fallback: "exit".to_owned(),
             strict_reconfig_check: true,
             pre_vote: true,
             force_new_cluster: false,
@@ -123,6 +188,7 @@ impl Default for Config {
             cipher_suites: Vec::new(),
             tls_min_version: "TLS1.2".to_owned(),
             tls_max_version: String::new(),
+            corrupt_check_time: Duration::ZERO,
             watch_progress_notify_interval: Duration::ZERO,
             warning_apply_duration: Duration::from_millis(100),
             warning_unary_request_duration: Duration::from_millis(300),

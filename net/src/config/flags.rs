@@ -195,11 +195,49 @@ macro_rules! time {
     };
 }
 
+/// The same for the fields of [`Discovery`](super::defaults::Discovery).
+macro_rules! discovery_text {
+    ($field:ident, $make:expr) => {
+        Kind::Text(|config, value| {
+            config.discovery.$field = $make(value);
+            Ok(())
+        })
+    };
+}
+macro_rules! discovery_time {
+    ($field:ident) => {
+        Kind::Time(|config, value| config.discovery.$field = value)
+    };
+}
+
+/// Texts with commas between them, each once and in order, as etcd takes them.
+fn texts(value: &str) -> Vec<String> {
+    if value.is_empty() {
+        return Vec::new();
+    }
+    let mut texts: Vec<String> = value
+        .split(',')
+        .map(|text| text.trim().to_owned())
+        .collect();
+    texts.sort();
+    texts.dedup();
+    texts
+}
+
+fn fallback(config: &mut Config, value: &str) -> Result<(), String> {
+    if !["exit", "proxy"].contains(&value) {
+        return Err("invalid value".to_owned());
+    }
+    value.clone_into(&mut config.discovery_fallback);
+    Ok(())
+}
+
 /// All flags, in the sections of `--help`.
 pub(super) const SECTIONS: &[(&str, &[Flag])] = &[
     ("Member", MEMBER),
     ("Clustering", CLUSTERING),
     ("Security", SECURITY),
+    ("Discovery", DISCOVERY),
     ("Unsafe", UNSAFE),
     ("Logging", LOGGING),
     ("Features", FEATURES),
@@ -263,6 +301,21 @@ const SECURITY: &[Flag] = &[
 ];
 
 #[rustfmt::skip]
+const DISCOVERY: &[Flag] = &[
+    Flag::new("discovery-srv", "", any!(discovery_srv, str::to_owned), "DNS domain whose SRV records (_etcd-server._tcp, _etcd-server-ssl._tcp) name the members of a new cluster."),
+    Flag::new("discovery-srv-name", "", any!(discovery_srv_name, str::to_owned), "What follows _etcd-server or _etcd-server-ssl in the names of these records, behind a hyphen."),
+    Flag::new("discovery-token", "", discovery_text!(token, str::to_owned), "Name of the cluster that is to begin, under which its members find each other in the cluster at --discovery-endpoints."),
+    Flag::new("discovery-endpoints", "", discovery_text!(endpoints, texts), "Where clients reach the cluster through which the members find each other: host:port,..."),
+    Flag::new("discovery-dial-timeout", "2s", discovery_time!(dial_timeout), "Time to connect to an endpoint of it."),
+    Flag::new("discovery-request-timeout", "5s", discovery_time!(request_timeout), "Time for one request to it."),
+    Flag::new("discovery-keepalive-time", "2s", discovery_time!(keepalive_time), "Silence after which the connection to it is checked."),
+    Flag::new("discovery-keepalive-timeout", "6s", discovery_time!(keepalive_timeout), "Time for it to answer such a check."),
+    Flag::new("discovery-user", "", discovery_text!(user, str::to_owned), "User to log in as there: name or name:password."),
+    Flag::new("discovery-password", "", discovery_text!(password, str::to_owned), "Password of that user."),
+    Flag::new("discovery-fallback", "exit", Kind::Text(fallback), "What to do when it fails; 'exit' is all there is."),
+];
+
+#[rustfmt::skip]
 const UNSAFE: &[Flag] = &[
     Flag::new("force-new-cluster", "false", switch!(force_new_cluster), "Take all other members out of the cluster, whose quorum is lost for ever: this one goes on alone with its data."),
 ];
@@ -275,6 +328,7 @@ const LOGGING: &[Flag] = &[
 
 #[rustfmt::skip]
 const FEATURES: &[Flag] = &[
+    Flag::new("corrupt-check-time", "0s", time!(corrupt_check_time), "Time between two comparisons of the members' states; 0 for 5s."),
     Flag::new("watch-progress-notify-interval", "0s", time!(watch_progress_notify_interval), "Time between progress notifications of a watch; 0 for 10 minutes."),
     Flag::new("warning-apply-duration", "100ms", time!(warning_apply_duration), "Applying an entry is logged if it takes longer."),
     Flag::new("warning-unary-request-duration", "300ms", time!(warning_unary_request_duration), "A request is logged if it takes longer."),
@@ -318,24 +372,12 @@ const LATER: &[Flag] = &[
     later("client-crl-file", ""),
     later("client-key-file", ""),
     later("compact-hash-check-time", "1m0s"),
-    later("corrupt-check-time", "0s"),
     later("cors", "*"),
     later("discovery-cacert", ""),
     later("discovery-cert", ""),
-    later("discovery-dial-timeout", "2s"),
-    later("discovery-endpoints", ""),
-    later("discovery-fallback", "exit"),
     later_switch("discovery-insecure-skip-tls-verify", "false"),
     later_switch("discovery-insecure-transport", "true"),
-    later("discovery-keepalive-time", "2s"),
-    later("discovery-keepalive-timeout", "6s"),
     later("discovery-key", ""),
-    later("discovery-password", ""),
-    later("discovery-request-timeout", "5s"),
-    later("discovery-srv", ""),
-    later("discovery-srv-name", ""),
-    later("discovery-token", ""),
-    later("discovery-user", ""),
     later("distributed-tracing-address", "localhost:4317"),
     later("distributed-tracing-instance-id", ""),
     later("distributed-tracing-sampling-rate", "0"),

@@ -9,6 +9,9 @@ pub(super) const USAGE: &str = "Usage:
   reeve [flags]
     Start a server.
 
+  reeve rebuild [flags]
+    Give a member whose data is damaged a new place in its cluster, with the flags of its start: see docs/operations.md.
+
   reeve --version
     Show the version.
 

@@ -131,6 +131,44 @@ pub(super) fn notice(
     }
 }
 
+/// Flags whose values may hold a password.
+const SECRET: [&str; 2] = ["discovery-password", "discovery-user"];
+
+/// What of a flag's value may stand in the log.
+fn shown<'a>(flag: &str, value: &'a str) -> &'a str {
+    match value.split_once(':') {
+        Some((name, _)) if flag == "discovery-user" => name,
+        _ if flag == "discovery-password" => "***",
+        _ => value,
+    }
+}
+
+/// The arguments as they may stand in the log: without passwords.
+#[must_use]
+pub fn without_secrets(arguments: &[String]) -> Vec<String> {
+    let secret = |argument: &str| {
+        let name = argument.strip_prefix('-')?;
+        let name = name.strip_prefix('-').unwrap_or(name);
+        SECRET.into_iter().find(|secret| *secret == name)
+    };
+    let mut out = Vec::with_capacity(arguments.len());
+    let mut before: Option<&str> = None;
+    for argument in arguments {
+        let flag = before.take();
+        out.push(match (flag, argument.split_once('=')) {
+            (Some(flag), _) => shown(flag, argument).to_owned(),
+            (None, Some((name, value))) if secret(name).is_some() => {
+                format!("{name}={}", shown(secret(name).unwrap_or(name), value))
+            }
+            (None, _) => {
+                before = secret(argument);
+                argument.clone()
+            }
+        });
+    }
+    out
+}
+
 /// `max-txn-ops` is `ETCD_MAX_TXN_OPS` in the environment.
 pub(super) fn variable(flag: &str) -> String {
     format!("ETCD_{}", flag.to_uppercase().replace('-', "_"))
@@ -170,7 +208,7 @@ fn apply_environment(
             flag.set(config, value).map_err(refused)?;
             let fields = vec![
                 ("variable-name", name.clone()),
-                ("variable-value", value.clone()),
+                ("variable-value", shown(flag.name, value).to_owned()),
             ];
             let message = "recognized and used environment variable";
             notices.push(notice(Level::Info, message, fields));

@@ -8,13 +8,15 @@ mod flags;
 mod help;
 mod load;
 mod parse;
+mod resolve;
 mod security;
 mod url;
 mod validate;
 
-pub use defaults::{ClusterState, Config};
+pub use defaults::{ClusterState, Config, Discovery};
 pub use duration::format_duration;
-pub use load::{ConfigError, Loaded, Notice, Outcome, load};
+pub use load::{ConfigError, Loaded, Notice, Outcome, load, without_secrets};
+pub(crate) use resolve::lead_to_the_same;
 pub(crate) use security::is_unset;
 pub use security::{TlsVersion, TransportSecurity};
 pub use url::{Scheme, Url};

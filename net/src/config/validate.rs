@@ -20,6 +20,18 @@ pub(super) fn complete(config: &mut Config) {
     {
         config.advertise_client_urls.clear();
     }
+    let finds_members = !config.discovery_srv.is_empty()
+        || !config.discovery_srv_name.is_empty()
+        || config.discovery.is_wanted();
+    if finds_members && !config.given.contains("initial-cluster") {
+        config.initial_cluster.clear();
+    }
+    if config.discovery.is_wanted() {
+        // Ids of members follow from it, so that clusters with different tokens keep apart.
+        config
+            .initial_cluster_token
+            .clone_from(&config.discovery.token);
+    }
     if config.name != DEFAULT_NAME && config.initial_cluster == DEFAULT_CLUSTER {
         let pair = |url: &Url| format!("{}={url}", config.name);
         let pairs: Vec<String> = config
@@ -36,6 +48,11 @@ pub(super) fn complete(config: &mut Config) {
 
 /// Checks the values; the error is the text for the operator.
 pub(super) fn check(config: &Config, notices: &mut Vec<Notice>) -> Result<(), String> {
+    if config.discovery_fallback == "proxy" {
+        let text =
+            "v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"";
+        return Err(text.to_owned());
+    }
     check_bind(&config.listen_peer_urls)?;
     check_bind(&config.listen_client_urls)?;
     if let Some(url) = config.listen_client_urls.iter().find(|url| url.is_secure()) {
@@ -55,6 +72,7 @@ pub(super) fn check(config: &Config, notices: &mut Vec<Notice>) -> Result<(), St
         "--advertise-client-urls",
         form,
     )?;
+    check_discovery(config)?;
     check_times(config)?;
     if config.advertise_client_urls.is_empty() {
         let text =
@@ -88,6 +106,32 @@ pub(super) fn check(config: &Config, notices: &mut Vec<Notice>) -> Result<(), St
         ));
     }
     Ok(())
+}
+
+/// At most one way to find the members, and that one complete.
+fn check_discovery(config: &Config) -> Result<(), String> {
+    let discovery = &config.discovery;
+    let ways = [
+        !config.initial_cluster.is_empty(),
+        !config.discovery_srv.is_empty(),
+        discovery.is_wanted(),
+    ];
+    if ways.iter().filter(|way| **way).count() > 1 {
+        let text = "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", \"discovery-endpoints\" or \"discovery-srv\"";
+        return Err(text.to_owned());
+    }
+    if discovery.token.is_empty() == discovery.is_wanted() {
+        return Err("both --discovery-token and --discovery-endpoints must be set".to_owned());
+    }
+    if discovery.endpoints.iter().any(String::is_empty) {
+        return Err("--discovery-endpoints must not contain empty endpoints".to_owned());
+    }
+    match discovery.login() {
+        Some((name, password)) if name.is_empty() || password.is_empty() => {
+            Err("--discovery-user needs a name and a password: name:password, or the password with --discovery-password".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_times(config: &Config) -> Result<(), String> {

@@ -5,12 +5,14 @@
 
 mod cores;
 mod mailbox;
+mod outwait;
 mod probe;
 mod signals;
 mod stop;
 
 pub use cores::{available_cores, raise_descriptor_limit};
 pub use mailbox::{Capacity, Full, Lane, MailboxReceiver, MailboxSender, mailbox};
+pub use outwait::outwait;
 pub use probe::{ProbeError, probe};
 pub use signals::{block_stop_signals, end_by_signal, stop_signal};
 pub use stop::Stop;

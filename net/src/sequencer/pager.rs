@@ -8,7 +8,7 @@ use atomic_waker::AtomicWaker;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use reeve_engine::pages::{Damage, PageFault, PageSpace};
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Poll;
 
 /// Requests that may wait for the helper.
@@ -55,6 +55,8 @@ pub(crate) enum PagerError {
 pub(crate) struct Pager {
     requests: Sender<Request>,
     space: Arc<PageSpace>,
+    /// Damage that somebody has met on this member's disk.
+    damage: Arc<OnceLock<String>>,
 }
 
 impl From<Damage> for PagerError {
@@ -74,7 +76,12 @@ impl Pager {
                 .spawn(move || serve(&queue))?;
         }
         let space = Arc::clone(space);
-        Ok(Pager { requests, space })
+        let damage = Arc::default();
+        Ok(Pager {
+            requests,
+            space,
+            damage,
+        })
     }
 
     /// The same helpers, for the pages of another store.
@@ -82,7 +89,18 @@ impl Pager {
         Pager {
             requests: self.requests.clone(),
             space: Arc::clone(space),
+            damage: Arc::clone(&self.damage),
         }
+    }
+
+    /// Damage that a read has met: the member must not go on.
+    pub(crate) fn damage(&self) -> Option<&str> {
+        self.damage.get().map(String::as_str)
+    }
+
+    /// Tells that a read has met damage.
+    pub(crate) fn note_damage(&self, what: &str) {
+        self.damage.get_or_init(|| what.to_owned());
     }
 
     /// Has the pages brought into memory and verified.

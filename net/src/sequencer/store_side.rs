@@ -4,6 +4,7 @@
 //! to be brought in. Whoever begins anew sees the new one as soon as the sequencer has shown it: before anybody is answered
 //! from it.
 
+use super::pager::PagerError;
 use super::{Failure, Pager};
 use reeve_engine::btree::{Pinned, ReadView, Reader};
 use reeve_engine::pages::Stop;
@@ -48,11 +49,21 @@ impl StoreSide {
     /// Removes the reason for which an operation on this store stopped.
     pub(crate) async fn resolve(&self, stop: Stop) -> Result<(), Failure> {
         match stop {
-            Stop::NeedPages(faults) => Ok(self.pager.bring_in(faults).await?),
-            Stop::Damage(damage) => Err(Failure::Damaged(damage.to_string().into())),
-            Stop::BadRecord(record) => Err(Failure::Damaged(record.to_string().into())),
+            Stop::NeedPages(faults) => match self.pager.bring_in(faults).await {
+                Err(PagerError::Damage(damage)) => Err(self.damaged(&*damage)),
+                outcome => Ok(outcome?),
+            },
+            Stop::Damage(damage) => Err(self.damaged(&*damage)),
+            Stop::BadRecord(record) => Err(self.damaged(&*record)),
             Stop::NoSpace(_) => Err(Failure::NoSpace),
         }
+    }
+
+    /// The member stops: its disk cannot be trusted, and others have what it holds.
+    fn damaged(&self, what: &dyn std::fmt::Display) -> Failure {
+        let what = what.to_string();
+        self.pager.note_damage(&what);
+        Failure::Damaged(what.into())
     }
 }
 

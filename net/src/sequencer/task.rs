@@ -250,6 +250,9 @@ impl Sequencer {
         if let Some(damage) = self.damage.take() {
             return Err(NodeError::Damage(Damage::clone(&damage)));
         }
+        if let Some(damage) = self.pager.damage() {
+            return Err(NodeError::BadRecord(damage.to_owned()));
+        }
         let now = Instant::now();
         if now >= self.next_tick {
             self.node.tick();
@@ -314,6 +317,7 @@ impl Sequencer {
     /// Shows where the node stands, then gives the answers: who is answered sees what was published.
     fn hand_out(&mut self) {
         self.published.show(&self.node_progress());
+        self.published.show_differing(self.node.differing_members());
         let mut news = false;
         for published in self.turn.published.drain(..) {
             if self.events.is_watched() {

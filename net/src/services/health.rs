@@ -81,6 +81,10 @@ async fn health(gate: Rc<Gate>, request: HealthRequest) -> Health {
     if gate.published.is_out_of_space() && counts("NOSPACE") {
         return unhealthy("ALARM NOSPACE".to_owned());
     }
+    // A member that differs and is named does not serve any more; the others are well.
+    if gate.published.differing().contains(&0) && counts("CORRUPT") {
+        return unhealthy("ALARM CORRUPT".to_owned());
+    }
     if gate.published.leader() == 0 && !request.serializable {
         return unhealthy("RAFT NO LEADER".to_owned());
     }

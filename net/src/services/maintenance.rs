@@ -57,6 +57,12 @@ async fn status(gate: Rc<Gate>, context: RequestContext) -> Result<pb::StatusRes
     if published.is_out_of_space() {
         errors.push(format!("memberID:{} alarm:NOSPACE ", gate.identity.member));
     }
+    for member in published.differing() {
+        errors.push(match member {
+            0 => "alarm:CORRUPT ".to_owned(),
+            member => format!("memberID:{member} alarm:CORRUPT "),
+        });
+    }
     Ok(pb::StatusResponse {
         header: Some(gate.header(revision)),
         version: ETCD_VERSION.to_owned(),
@@ -74,8 +80,9 @@ async fn status(gate: Rc<Gate>, context: RequestContext) -> Result<pb::StatusRes
     })
 }
 
-/// Alarms follow the state of the disk and the quota: NOSPACE is raised while writes are refused for want of space,
-/// and ends with that. So there is nothing to activate, and deactivating one that is not raised has no effect.
+/// Alarms follow what is the case: NOSPACE is raised while writes are refused for want of space, CORRUPT while a member is
+/// known to differ from the majority, and both end with that. So there is nothing to activate, and deactivating one that
+/// is not raised has no effect.
 async fn alarm(
     gate: Rc<Gate>,
     context: RequestContext,
@@ -93,16 +100,23 @@ async fn alarm(
         .read(|reader| State::load(&reader.view()))
         .await?
         .revision;
-    let wanted =
-        [pb::AlarmType::None as i32, pb::AlarmType::Nospace as i32].contains(&request.alarm);
     let get = request.action == pb::alarm_request::AlarmAction::Get as i32;
+    let wanted = |alarm: pb::AlarmType| {
+        get && [pb::AlarmType::None as i32, alarm as i32].contains(&request.alarm)
+    };
     let mut alarms = Vec::new();
-    if get && wanted && gate.published.is_out_of_space() {
-        let alarm = pb::AlarmType::Nospace as i32;
+    if wanted(pb::AlarmType::Nospace) && gate.published.is_out_of_space() {
         alarms.push(pb::AlarmMember {
             member_id: gate.identity.member,
-            alarm,
+            alarm: pb::AlarmType::Nospace as i32,
         });
+    }
+    if wanted(pb::AlarmType::Corrupt) {
+        let corrupt = |member_id| pb::AlarmMember {
+            member_id,
+            alarm: pb::AlarmType::Corrupt as i32,
+        };
+        alarms.extend(gate.published.differing().into_iter().map(corrupt));
     }
     Ok(pb::AlarmResponse {
         header: Some(gate.header(revision)),

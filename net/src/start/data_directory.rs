@@ -3,6 +3,8 @@
 //! ```text
 //! <data-dir>/member/          0700, as etcd's
 //!     reeve.lock              held while a server runs
+//!     reeve.entrance          how the member came into its cluster
+//!     reeve.fenced            why it must not serve, if it was found to differ from the others
 //!     reeve.pages             the trees
 //!     reeve-wal/              the write-ahead log, unless --wal-dir names another place
 //! ```
@@ -98,6 +100,12 @@ impl DataDirectory {
             Ok(mut entries) => entries.next().is_none(),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
+    }
+
+    /// The directory `member`.
+    #[must_use]
+    pub fn member(&self) -> &Path {
+        &self.member
     }
 
     /// The file of the trees.

@@ -2,6 +2,7 @@
 
 use super::joining;
 use crate::config::{ClusterState, Config, Url};
+use crate::discovery;
 use crate::tls::Credentials;
 use reeve_engine::disk::UringDisk;
 use reeve_engine::wal::{Identity, Wal};
@@ -22,25 +23,45 @@ pub struct Entrance {
     pub founders: Vec<MemberRecord>,
     /// Whom this member knows before its log tells: the founders, or the members of the cluster that it joins.
     pub peers: Vec<MemberRecord>,
+    /// Set if it takes the place of a damaged member.
+    pub rebuilt: Option<Rebuilt>,
+}
+
+/// What the member was in whose place a rebuilt one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rebuilt {
+    /// A voter: the rebuilt member asks for its vote as soon as it has everything.
+    Voter,
+    /// A learner, which the rebuilt member stays.
+    Learner,
 }
 
 impl Entrance {
-    /// Finds out from the log, which knows best, or else from the flags. Blocks.
+    /// Finds out from the log, which knows best, with the note in the directory `member` beside it; or else from the flags.
+    /// Blocks.
     ///
     /// # Errors
     /// Why this member cannot start, for the operator.
     pub fn find(
         config: &Config,
+        member: &Path,
         log_directory: &Path,
         credentials: &Arc<Credentials>,
     ) -> Result<Self, String> {
-        match recorded(log_directory)? {
-            Some(Identity {
-                cluster_id,
-                member_id,
-            }) => Ok(Self::returning(config, cluster_id, member_id)),
-            None => Self::beginning(config, credentials),
-        }
+        let Some(Identity {
+            cluster_id,
+            member_id,
+        }) = recorded(log_directory)?
+        else {
+            return Self::beginning(config, credentials);
+        };
+        let noted = Self::noted(member).unwrap_or_else(|error| {
+            // It is needed only as long as the log is empty.
+            crate::warn!("cannot read how this member came into its cluster", "error" => error.to_string());
+            None
+        });
+        let noted = noted.filter(|it| it.cluster == cluster_id && it.member == member_id);
+        Ok(noted.unwrap_or_else(|| Self::returning(config, cluster_id, member_id)))
     }
 
     /// A member that has no log yet. Blocks while it asks the others.
@@ -57,9 +78,39 @@ impl Entrance {
                     let member = founding.member;
                     return Err(format!("member {member:x} has already been bootstrapped"));
                 }
-                Ok(founding)
+                match config.discovery.is_wanted() {
+                    true => Self::discovered(config, &listed, founding.member),
+                    false => Ok(founding),
+                }
             }
         }
+    }
+
+    /// A member of a new cluster whose members find each other through another one. `own` is the list of this member alone.
+    fn discovered(
+        config: &Config,
+        own: &BTreeMap<String, Vec<Url>>,
+        member: u64,
+    ) -> Result<Self, String> {
+        crate::info!("Bootstrapping cluster using v3 discovery.");
+        let pair = |name: &String, url: &Url| format!("{name}={url}");
+        let addresses: Vec<String> = own
+            .iter()
+            .flat_map(|(name, urls)| urls.iter().map(move |url| pair(name, url)))
+            .collect();
+        let initial_cluster = discovery::join(&config.discovery, member, &addresses.join(","))?;
+        let config = Config {
+            initial_cluster,
+            ..config.clone()
+        };
+        let founding = Self::founding(&config)?;
+        if founding.member != member {
+            return Err(format!(
+                "discovery cluster {} lists other peer URLs for this member: each needs a --name of its own",
+                config.initial_cluster
+            ));
+        }
+        Ok(founding)
     }
 
     /// A member of a cluster that exists, which tells it its id.
@@ -71,6 +122,7 @@ impl Entrance {
             member,
             founders: Vec::new(),
             peers: remote.members,
+            rebuilt: None,
         })
     }
 
@@ -88,6 +140,7 @@ impl Entrance {
             member,
             peers: founders.clone(),
             founders,
+            rebuilt: None,
         }
     }
 
@@ -98,6 +151,10 @@ impl Entrance {
         let own = founders.iter().find(|founder| founder.name == config.name);
         let member = own.map_or(0, |own| own.id);
         founders.sort_by_key(|founder| founder.id);
+        if !config.discovery_srv.is_empty() {
+            // Records tell no names: each member knows only its own, and all have to begin with the same.
+            founders.iter_mut().for_each(|it| it.name.clear());
+        }
         let ids: Vec<u64> = founders.iter().map(|founder| founder.id).collect();
         if let Some(pair) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(format!(
@@ -110,6 +167,7 @@ impl Entrance {
             member,
             peers: founders.clone(),
             founders,
+            rebuilt: None,
         })
     }
 }
@@ -128,7 +186,7 @@ fn founders(members: &BTreeMap<String, Vec<Url>>, token: &str) -> Vec<MemberReco
 }
 
 /// Whose log lies in the directory, if there is one.
-fn recorded(log_directory: &Path) -> Result<Option<Identity>, String> {
+pub(super) fn recorded(log_directory: &Path) -> Result<Option<Identity>, String> {
     let exists = std::fs::read_dir(log_directory).is_ok_and(|mut files| files.next().is_some());
     if !exists {
         return Ok(None);
@@ -170,6 +228,23 @@ mod tests {
         let default = Entrance::founding(&Config::default()).unwrap();
         assert_eq!(default.member, 0x8e9e_05c5_2164_694d);
         assert_eq!(default.cluster, 0xcdf8_1819_4e3a_8c32);
+    }
+
+    #[test]
+    fn founders_found_by_srv_records_are_the_same_to_all() {
+        let seen_by = |name: &str, url: &str, cluster: &str| {
+            let config = Config {
+                discovery_srv: "example.org".to_owned(),
+                ..config(cluster, name, &[url])
+            };
+            Entrance::founding(&config).unwrap()
+        };
+        let (one, two) = ("http://127.0.0.1:1", "http://127.0.0.1:2");
+        let a = seen_by("a", one, &format!("a={one},0={two}"));
+        let b = seen_by("b", two, &format!("0={one},b={two}"));
+        assert_eq!(a.founders, b.founders);
+        assert_eq!((a.cluster, a.founders.len()), (b.cluster, 2));
+        assert_ne!(a.member, b.member);
     }
 
     #[test]

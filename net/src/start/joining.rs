@@ -1,16 +1,15 @@
 //! What a member asks the others before it comes among them: who belongs to their cluster, and what they understand.
 
-use crate::config::{Config, ETCD_VERSION, Url};
+use crate::config::{Config, ETCD_VERSION, Url, lead_to_the_same};
 use crate::http::peer::{CLUSTER_ID, PeerClient, REEVE_VERSION, read_listing};
 use crate::tls::Credentials;
 use reeve_node::MemberRecord;
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// For one question to a peer of a cluster that is joined, and of one that begins (etcd's numbers).
-const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A cluster as its members tell.
@@ -22,6 +21,18 @@ pub(super) struct RemoteCluster {
     pub(super) members: Vec<MemberRecord>,
     /// Whether they are Reeve's.
     is_reeve: bool,
+}
+
+impl RemoteCluster {
+    /// A cluster of Reeve's members.
+    #[cfg(test)]
+    pub(super) fn of_test(id: u64, members: Vec<MemberRecord>) -> Self {
+        RemoteCluster {
+            id,
+            members,
+            is_reeve: true,
+        }
+    }
 }
 
 /// Finds the cluster that this member joins, and its own record there.
@@ -86,7 +97,11 @@ fn remote_urls(listed: &BTreeMap<String, Vec<Url>>, own: &str) -> Vec<Url> {
 }
 
 /// Asks one after the other for the list of the members, until one answers.
-fn fetch(client: &PeerClient, urls: &[Url], loud: bool) -> Result<RemoteCluster, String> {
+pub(super) fn fetch(
+    client: &PeerClient,
+    urls: &[Url],
+    loud: bool,
+) -> Result<RemoteCluster, String> {
     let complain = |message: &str, url: &Url, error: &dyn std::fmt::Display| {
         if loud {
             crate::warn!(message, "address" => format!("{url}/members"), "error" => error.to_string());
@@ -141,7 +156,7 @@ fn find_own(
     for member in existing {
         let matching = listed
             .iter()
-            .find(|(_, urls)| are_equal(&member.peer_urls, &texts(urls)));
+            .find(|(_, urls)| lead_to_the_same(&member.peer_urls, &texts(urls)));
         let Some((name, _)) = matching else {
             return Err(format!(
                 "PeerURLs: no match found for existing member ({:x}, [{}])",
@@ -156,26 +171,6 @@ fn find_own(
     found.ok_or_else(|| {
         format!("couldn't find local name {own:?} in the initial cluster configuration")
     })
-}
-
-/// Whether two lists of URLs lead to the same places, perhaps by other names.
-fn are_equal(one: &[String], other: &[String]) -> bool {
-    let sorted = |urls: &[String]| urls.iter().cloned().collect::<BTreeSet<_>>();
-    if sorted(one) == sorted(other) {
-        return true;
-    }
-    let resolved = |urls: &[String]| {
-        let all = urls.iter().map(|url| resolve(url));
-        all.collect::<Option<BTreeSet<_>>>()
-    };
-    one.len() == other.len() && resolved(one).is_some() && resolved(one) == resolved(other)
-}
-
-/// Scheme and addresses of a URL.
-fn resolve(text: &str) -> Option<(bool, BTreeSet<SocketAddr>)> {
-    let url = Url::parse(text).ok().filter(|url| !url.is_unix())?;
-    let addresses = (url.host.as_str(), url.port?).to_socket_addrs().ok()?;
-    Some((url.is_secure(), addresses.collect()))
 }
 
 /// Refuses a cluster of a later version than this member's; at least one of the others has to say which it is.

@@ -1,9 +1,10 @@
 //! From a configuration to a member that serves: recovery, the node, and what each reactor needs of it.
 
 use super::data_directory::DataDirectory;
-use super::entrance::Entrance;
+use super::entrance::{Entrance, Rebuilt};
+use super::fence;
 use super::launch::{ReactorSetup, STOP_FAILED, STOP_REMOVED, Service};
-use super::publication::publish;
+use super::publication::{publish, regain_vote};
 use super::release::command_format;
 use super::storage::{
     CLUSTER_LOG_CACHE_BYTES, LOG_CACHE_BYTES, MappedPageFiles, StorageError, open_storage,
@@ -11,6 +12,7 @@ use super::storage::{
 use crate::config::{Config, REEVE_VERSION};
 use crate::http::peer::{PeerSource, handler};
 use crate::listen::PeerListener;
+use crate::log::Shown;
 use crate::peer::{HttpHandler, LinkOptions, Links, PeerPort};
 use crate::reactor::{
     Capacity, MailboxReceiver, MailboxSender, SEQUENCER, Stop, client_reactors, mailbox,
@@ -31,7 +33,7 @@ use reeve_node::{
 };
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,6 +63,9 @@ const STORED_FORMAT: u32 = 1;
 
 /// How often a member that starts looks whether it shall stop.
 const STOP_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How often the leader compares the states of the members, unless it is told otherwise.
+const AGREEMENT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often abandoned proposals are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -102,6 +107,7 @@ struct Serving {
     gate: Rc<Gate>,
     /// Answers on the peer port.
     peer: Rc<dyn PeerSource>,
+    cluster: Rc<Cluster>,
 }
 
 impl Member {
@@ -196,6 +202,7 @@ impl Member {
             service,
             gate,
             peer,
+            cluster,
         } = self.serve(setup.index, reader, pager, running)?;
         // It is set nowhere else.
         let _ = answers.set(peer);
@@ -203,6 +210,9 @@ impl Member {
             self.until_serving(&gate).await?;
             if setup.index == client_reactors(setup.count).start {
                 publish(&gate, &self.config).await;
+                if self.entrance.rebuilt == Some(Rebuilt::Voter) {
+                    glommio::spawn_local(regain_vote(Rc::clone(&gate), cluster)).detach();
+                }
             }
             Ok::<(), String>(())
         };
@@ -326,8 +336,19 @@ impl Member {
                 ..CheckpointOptions::for_dirty_bytes(config.checkpoint_bytes)
             },
             snapshots: SnapshotOptions::default(),
+            agreement_ticks: self.agreement_ticks(),
             planted: Planted::default(),
         }
+    }
+
+    /// Heartbeats between two comparisons of the members' states: as `--corrupt-check-time` says, or every five seconds.
+    fn agreement_ticks(&self) -> u64 {
+        let interval = match self.config.corrupt_check_time {
+            Duration::ZERO => AGREEMENT_INTERVAL,
+            interval => interval,
+        };
+        let ticks = interval.as_millis() / u128::from(self.config.heartbeat_interval.max(1));
+        u64::try_from(ticks).unwrap_or(u64::MAX).max(1)
     }
 
     /// A member with peers keeps more of its log in memory, for those that lag a little.
@@ -408,6 +429,7 @@ impl Member {
                 stop.raise(STOP_REMOVED);
             };
             if let Err(error) = sequencer.run(leaving, ended, on_removal).await {
+                member.fence_if_differing(&error);
                 crate::fatal!("the member cannot go on", "error" => error.to_string());
                 member.published.fail(error.to_string());
                 stop.raise(STOP_FAILED);
@@ -415,6 +437,18 @@ impl Member {
             drop(port);
         };
         Ok(glommio::spawn_local(task).detach())
+    }
+
+    /// A member that differs from the others must not serve again with its data.
+    fn fence_if_differing(&self, error: &NodeError) {
+        if !matches!(error, NodeError::Differs { .. }) {
+            return;
+        }
+        let directory = self.pages.parent().unwrap_or(Path::new("."));
+        if let Err(failure) = fence::mark(directory, &error.to_string()) {
+            // It will be found to differ again.
+            crate::error!("cannot mark the data directory", "error" => Shown(failure));
+        }
     }
 
     fn serve(
@@ -461,6 +495,7 @@ impl Member {
             service,
             gate,
             peer: PeerService::new(&cluster),
+            cluster,
         })
     }
 

@@ -1,12 +1,15 @@
-//! What a member tells the cluster of itself after each start: its name, where clients reach it, and what it reads.
+//! What a member tells the cluster of itself after each start: its name, where clients reach it, and what it reads. And
+//! what it asks for then, if it was rebuilt.
 
 use super::release::command_format;
 use crate::config::{Config, Url};
 use crate::log::Shown;
 use crate::reactor::Lane;
 use crate::sequencer::{Failure, Gate};
+use crate::services::{Cluster, errors};
 use reeve_engine::command::{Body, MemberAttributes, Refusal};
 use reeve_node::MemberAction;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Between two attempts.
@@ -57,6 +60,35 @@ pub(super) async fn publish(gate: &Gate, config: &Config) {
             "error" => Shown(failure),
         );
         glommio::timer::sleep(PAUSE).await;
+    }
+}
+
+/// Between two requests for a vote: catching up takes longer.
+const VOTE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Gives a rebuilt member the vote that it had before, once it has caught up.
+pub(super) async fn regain_vote(gate: Rc<Gate>, cluster: Rc<Cluster>) {
+    let own = gate.identity.member;
+    while gate.published.is_learner() {
+        if gate.published.check_serving().is_err() {
+            return;
+        }
+        match cluster.promote_anywhere(own).await {
+            Ok(()) => {
+                crate::info!(
+                    "the rebuilt member has its vote again",
+                    "local-member-id" => format!("{own:x}"),
+                );
+                return;
+            }
+            Err(status) if status == errors::learner_not_ready() => {}
+            Err(status) => crate::warn!(
+                "the rebuilt member does not get its vote yet",
+                "local-member-id" => format!("{own:x}"),
+                "error" => status.message.into_owned(),
+            ),
+        }
+        glommio::timer::sleep(VOTE_PAUSE).await;
     }
 }
 

@@ -88,7 +88,8 @@ pub enum StorageError {
 }
 
 /// What an operator can do about damage.
-const RESTORE: &str = "Restore the data directory from a backup. Nothing was changed";
+const RESTORE: &str = "Build this member anew from the others with `reeve rebuild` and the flags of this start, or restore the data \
+                       directory from a backup. Nothing was changed";
 
 /// What a node is put together from.
 pub(super) struct Storage {

@@ -10,6 +10,8 @@
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod bootstrap;
+#[cfg(test)]
 mod deploy;
 #[cfg(test)]
 mod faults;
@@ -21,6 +23,8 @@ mod members;
 mod membership;
 #[cfg(test)]
 mod network;
+#[cfg(test)]
+mod rebuild;
 #[cfg(test)]
 mod replaced;
 #[cfg(test)]

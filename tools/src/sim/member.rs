@@ -22,6 +22,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 const PAGES: &str = "/pages";
+/// Often, so that members are compared between faults.
+const AGREEMENT_TICKS: u64 = 20;
 /// Few enough for page faults to be frequent.
 const CACHE_BYTES: u64 = 64 << 10;
 /// Address space for the page file.
@@ -224,6 +226,7 @@ impl Member {
             incarnation: nonce,
             checkpoints: options.checkpoints,
             snapshots: options.snapshots,
+            agreement_ticks: AGREEMENT_TICKS,
             planted: options.planted,
         }
     }

@@ -141,8 +141,7 @@ impl<D: Disk> Node<D> {
         self.housekeeping = Housekeeping::new(&store, &mut bring_in)?;
         let state = applier.state();
         let members = insist(&mut bring_in, || MemberTable::load(&store))?;
-        let (nonce, format) = (self.options.request_nonce, self.options.format);
-        self.pipeline = Pipeline::new(applier, nonce, members, format)?;
+        self.pipeline = Pipeline::new(applier, members, &self.options)?;
         self.lessor = *lessor;
         self.lease_questions.changed();
         if self.raft.is_leader() {

@@ -48,6 +48,7 @@ fn options() -> NodeOptions {
             ..CheckpointOptions::default()
         },
         snapshots: SnapshotOptions::default(),
+        agreement_ticks: 0,
         planted: Planted::default(),
     }
 }

@@ -186,7 +186,7 @@ impl Cluster {
     }
 
     /// Gives a learner a vote, by way of the leader, and returns when that is to be seen here.
-    async fn promote_anywhere(&self, id: u64) -> Result<(), Status> {
+    pub(crate) async fn promote_anywhere(&self, id: u64) -> Result<(), Status> {
         let deadline = Instant::now() + self.gate.limits.patience;
         loop {
             match self.promote_here(id).await {

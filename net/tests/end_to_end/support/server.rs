@@ -102,6 +102,7 @@ pub struct Launch {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     user: Option<u32>,
+    subcommand: Option<&'static str>,
 }
 
 /// What a server is told of its cluster.
@@ -110,7 +111,7 @@ pub struct Membership {
     pub name: String,
     /// The URL under which the others reach this member.
     pub peer_url: String,
-    /// The names and peer URLs of all members, as `--initial-cluster` takes them.
+    /// The names and peer URLs of all members, as `--initial-cluster` takes them; empty if they are to be found otherwise.
     pub initial_cluster: String,
 }
 
@@ -138,6 +139,7 @@ impl Launch {
             arguments: Vec::new(),
             environment: Vec::new(),
             user: None,
+            subcommand: None,
         }
     }
 
@@ -199,6 +201,12 @@ impl Launch {
         self
     }
 
+    /// Another thing than to serve.
+    pub fn subcommand(mut self, name: &'static str) -> Launch {
+        self.subcommand = Some(name);
+        self
+    }
+
     fn command(&self) -> Command {
         let client = format!("http://127.0.0.1:{}", self.client_port);
         let peer = format!("http://127.0.0.1:{}", self.peer_port);
@@ -208,6 +216,10 @@ impl Launch {
             initial_cluster,
         } = &self.membership;
         let mut command = Command::new(&self.program);
+        command.args(self.subcommand);
+        if !initial_cluster.is_empty() {
+            command.arg(format!("--initial-cluster={initial_cluster}"));
+        }
         command
             .arg(format!("--data-dir={}", self.data_dir.display()))
             .arg(format!("--listen-client-urls={client}"))
@@ -215,7 +227,6 @@ impl Launch {
             .arg(format!("--listen-peer-urls={peer}"))
             .arg(format!("--name={name}"))
             .arg(format!("--initial-advertise-peer-urls={peer_url}"))
-            .arg(format!("--initial-cluster={initial_cluster}"))
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -1,0 +1,186 @@
+//! The note of how a member came into its cluster, beside its log.
+//!
+//! The log tells who a member is from the moment on at which it exists, but with whom it began only once the first entries are
+//! in it. A member that is stopped in between goes on from this note: the flags may not tell again what a search has found.
+
+use super::entrance::{Entrance, Rebuilt};
+use crate::http::peer::{read_listing, write_listing};
+use serde_json::Value;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+/// Its name in the directory `member`.
+const NAME: &str = "reeve.entrance";
+
+/// The version of its form.
+const VERSION: u64 = 1;
+
+/// A note cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NoteError {
+    /// The disk refuses.
+    #[error("{path}: {source}")]
+    Disk {
+        /// The note.
+        path: String,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// It is damaged.
+    #[error(
+        "{path}: {why}. Remove the file if the member has served before: then its log holds all that it says"
+    )]
+    Unreadable {
+        /// The note.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Entrance {
+    /// Writes the note; it is durable when this returns.
+    ///
+    /// # Errors
+    /// [`NoteError::Disk`].
+    pub fn note(&self, directory: &Path) -> Result<(), NoteError> {
+        let path = directory.join(NAME);
+        write_durably(&path, self.to_text().as_bytes()).map_err(|source| NoteError::Disk {
+            path: path.display().to_string(),
+            source,
+        })
+    }
+
+    /// Reads the note, if there is one.
+    ///
+    /// # Errors
+    /// [`NoteError`].
+    pub fn noted(directory: &Path) -> Result<Option<Self>, NoteError> {
+        let path = directory.join(NAME);
+        let shown = || path.display().to_string();
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => {
+                return Err(NoteError::Disk {
+                    path: shown(),
+                    source,
+                });
+            }
+        };
+        let read = Self::from_text(&text);
+        let read = read.map_err(|why| NoteError::Unreadable { path: shown(), why });
+        read.map(Some)
+    }
+
+    fn to_text(&self) -> String {
+        let list = |records| write_listing(records).trim_end().to_owned();
+        let rebuilt = match self.rebuilt {
+            None => "null",
+            Some(Rebuilt::Voter) => "\"voter\"",
+            Some(Rebuilt::Learner) => "\"learner\"",
+        };
+        format!(
+            "{{\"version\":{VERSION},\"cluster\":\"{:x}\",\"member\":\"{:x}\",\"rebuilt\":{rebuilt},\n\"founders\":{},\n\"peers\":{}}}\n",
+            self.cluster,
+            self.member,
+            list(&self.founders),
+            list(&self.peers),
+        )
+    }
+
+    fn from_text(text: &[u8]) -> Result<Self, String> {
+        let value: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        if value.get("version").and_then(Value::as_u64) != Some(VERSION) {
+            return Err("it was written by another release".to_owned());
+        }
+        let id = |name: &str| {
+            let text = value.get(name).and_then(Value::as_str);
+            let id = text.and_then(|text| u64::from_str_radix(text, 16).ok());
+            id.ok_or_else(|| format!("{name} is no id"))
+        };
+        let list = |name: &str| {
+            let list = value.get(name).unwrap_or(&Value::Null).to_string();
+            read_listing(list.as_bytes()).map_err(|error| format!("{name}: {error}"))
+        };
+        let rebuilt = match value.get("rebuilt") {
+            Some(Value::Null) => None,
+            Some(Value::String(role)) if role == "voter" => Some(Rebuilt::Voter),
+            Some(Value::String(role)) if role == "learner" => Some(Rebuilt::Learner),
+            _ => return Err("it does not tell whether the member was rebuilt".to_owned()),
+        };
+        Ok(Entrance {
+            cluster: id("cluster")?,
+            member: id("member")?,
+            rebuilt,
+            founders: list("founders")?,
+            peers: list("peers")?,
+        })
+    }
+}
+
+/// Writes a file under another name, and gives it its own when it is durable.
+pub(super) fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
+    let unfinished = path.with_extension("tmp");
+    let mut file = File::create(&unfinished)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&unfinished, path)?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reeve_node::MemberRecord;
+
+    fn entrance() -> Entrance {
+        let member = |id: u64, name: &str| MemberRecord {
+            name: name.to_owned(),
+            peer_urls: vec![format!("http://10.0.0.{}:2380", id % 7)],
+            ..MemberRecord::bare(id)
+        };
+        Entrance {
+            cluster: u64::MAX,
+            member: 1,
+            founders: vec![member(1, "a"), member(0xffff_ffff_ffff, "")],
+            peers: vec![member(1, "a")],
+            rebuilt: Some(Rebuilt::Voter),
+        }
+    }
+
+    #[test]
+    fn what_was_noted_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(Entrance::noted(directory.path()).unwrap(), None);
+        for rebuilt in [None, Some(Rebuilt::Voter), Some(Rebuilt::Learner)] {
+            let entrance = Entrance {
+                rebuilt,
+                ..entrance()
+            };
+            entrance.note(directory.path()).unwrap();
+            let noted = Entrance::noted(directory.path()).unwrap();
+            assert_eq!(noted, Some(entrance));
+        }
+    }
+
+    #[test]
+    fn a_damaged_note_is_refused_by_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let whole = entrance().to_text();
+        for bad in [
+            "",
+            "{}",
+            "nonsense",
+            &whole[..whole.len() / 2],
+            &whole.replace("\"version\":1", "\"version\":2"),
+            &whole.replace("\"cluster\":\"f", "\"cluster\":\"z"),
+        ] {
+            std::fs::write(directory.path().join(NAME), bad).unwrap();
+            let refused = Entrance::noted(directory.path()).unwrap_err().to_string();
+            assert!(refused.contains(NAME), "{refused}");
+        }
+    }
+}

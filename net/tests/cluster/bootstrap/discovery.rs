@@ -1,0 +1,187 @@
+//! `--discovery-token` and `--discovery-endpoints`.
+
+use super::{lonely, ports_for, programs_for};
+use crate::members::{Cluster, name};
+use crate::support::grpc::Client;
+use crate::support::server::{Launch, Server};
+use crate::support::{ports, programs, run};
+use bytes::Bytes;
+use reeve_api::etcdserverpb::{
+    MemberListRequest, MemberListResponse, RangeRequest, RangeResponse, cluster_methods, kv_methods,
+};
+use rustix::process::Signal;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Something is there after this time, or never.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn size_key(token: &str) -> String {
+    format!("/_etcd/registry/{token}/_config/size")
+}
+
+/// What members have registered under a token: keys and values.
+async fn registered(registry: &Server, token: &str) -> Vec<(String, String)> {
+    let mut client = Client::connect(&registry.endpoint()).await;
+    let request = RangeRequest {
+        key: Bytes::from(format!("/_etcd/registry/{token}/members/")),
+        range_end: Bytes::from(format!("/_etcd/registry/{token}/members0")),
+        ..RangeRequest::default()
+    };
+    let answer: RangeResponse = client
+        .call(kv_methods::RANGE, &request)
+        .await
+        .expect("the registry answers");
+    let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+    let pairs = answer.kvs.iter();
+    pairs
+        .map(|pair| (text(&pair.key), text(&pair.value)))
+        .collect()
+}
+
+async fn names(endpoint: &str) -> Vec<String> {
+    let mut client = Client::connect(endpoint).await;
+    let request = MemberListRequest { linearizable: true };
+    let answer: MemberListResponse = client
+        .call(cluster_methods::MEMBER_LIST, &request)
+        .await
+        .expect("the list of the members");
+    let mut names: Vec<String> = answer.members.into_iter().map(|it| it.name).collect();
+    names.sort();
+    names
+}
+
+fn seeker(program: &Path, registry: &Server, token: &str, member: usize, at: (u16, u16)) -> Launch {
+    lonely(program.to_owned(), &name(member), at, "127.0.0.1")
+        .argument(format!("--discovery-token={token}"))
+        .argument(format!(
+            "--discovery-endpoints=http://{}",
+            registry.endpoint()
+        ))
+}
+
+/// Three members meet, serve, and one is killed and comes back; what they have registered.
+fn meet(
+    program: &Path,
+    registry: &Server,
+    token: &str,
+    at: &[(u16, u16)],
+) -> Vec<(String, String)> {
+    run(async {
+        let mut client = Client::connect(&registry.endpoint()).await;
+        client
+            .put(size_key(token).as_bytes(), b"3")
+            .await
+            .expect("the size");
+    });
+    let launches = (0..3).map(|member| seeker(program, registry, token, member, at[member]));
+    let mut cluster = Cluster::start(program.to_owned(), launches.collect(), None);
+    let leader = cluster.leader();
+    let endpoints = cluster.endpoints();
+    assert_eq!(run(names(&endpoints[leader])), ["m1", "m2", "m3"]);
+    run(async {
+        let mut client = Client::connect(&endpoints[leader]).await;
+        client.put(b"met", b"yes").await.expect("a put");
+    });
+    cluster.kill(leader);
+    let other = cluster.leader_other_than(Some(leader));
+    run(async {
+        let mut client = Client::connect(&endpoints[other]).await;
+        let met = client.get(b"met").await.expect("a get");
+        assert_eq!(met.kvs[0].value, "yes");
+    });
+    cluster.start_again(leader);
+    run(registered(registry, token))
+}
+
+#[test]
+fn members_meet_through_a_cluster_of_either_kind() {
+    let test = "members_meet_through_a_cluster_of_either_kind";
+    let at = ports_for(3);
+    let mut all = Vec::new();
+    for registry in programs_for(test) {
+        let registry = Launch::program(registry).start();
+        for (number, program) in programs_for(test).iter().enumerate() {
+            // The token is part of the members' ids: the same one would be used up.
+            let token = format!("token-{number}");
+            let registered = meet(program, &registry, &token, &at);
+            assert_eq!(registered.len(), 3, "{registered:?}");
+            all.push((token, registered));
+        }
+    }
+    // Whoever keeps them, keys and values are the same, and they are those of the members.
+    for (token, registered) in &all {
+        let mut values: Vec<&str> = registered.iter().map(|(_, value)| &**value).collect();
+        values.sort_unstable();
+        let expected: Vec<String> = (0..3)
+            .map(|member| format!("{}=http://127.0.0.1:{}", name(member), at[member].1))
+            .collect();
+        assert_eq!(values, expected);
+        for (other, keys) in &all {
+            assert!(
+                token != other || registered == keys,
+                "{registered:?} {keys:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn etcd_and_the_server_under_test_register_under_the_same_keys() {
+    let test = "etcd_and_the_server_under_test_register_under_the_same_keys";
+    let registry = Launch::under_test().start();
+    let at = (ports::free(), ports::free());
+    let mut all = Vec::new();
+    for program in programs_for(test) {
+        // One size for both: they wait for others that never come.
+        let token = "waiting";
+        run(async {
+            let mut client = Client::connect(&registry.endpoint()).await;
+            client
+                .put(size_key(token).as_bytes(), b"5")
+                .await
+                .expect("the size");
+        });
+        let mut waiting = seeker(&program, &registry, token, 0, at).spawn();
+        let end = Instant::now() + PATIENCE;
+        let registered = loop {
+            let registered = run(registered(&registry, token));
+            if !registered.is_empty() {
+                break registered;
+            }
+            assert!(Instant::now() < end, "{}", waiting.printed());
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        all.push(registered);
+        // A member that waits can be stopped.
+        waiting.end_with(Signal::TERM);
+    }
+    assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{all:?}");
+}
+
+#[test]
+fn who_comes_too_late_or_without_a_size_is_refused() {
+    if !programs::only_for_reeve("who_comes_too_late_or_without_a_size_is_refused") {
+        return;
+    }
+    let registry = Launch::under_test().start();
+    let at = ports_for(2);
+    let program = programs::under_test();
+    let refused = seeker(&program, &registry, "none", 0, at[0]).refused();
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    let text = "failed to join discovery cluster (discovery: size key not found)";
+    assert!(refused.stderr.contains(text), "{}", refused.stderr);
+    run(async {
+        let mut client = Client::connect(&registry.endpoint()).await;
+        client
+            .put(size_key("one").as_bytes(), b"1")
+            .await
+            .expect("the size");
+    });
+    let first = seeker(&program, &registry, "one", 0, at[0]).start();
+    let refused = seeker(&program, &registry, "one", 1, at[1]).refused();
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    let text = "failed to join discovery cluster (discovery: cluster is full)";
+    assert!(refused.stderr.contains(text), "{}", refused.stderr);
+    assert_eq!(run(names(&first.endpoint())), ["m1"]);
+}
