@@ -107,3 +107,8 @@ fn finds_a_snapshot_swapped_early() {
 fn finds_a_checkpoint_ahead_of_the_log() {
     check_planted("checkpoint-ahead", 37);
 }
+
+#[test]
+fn finds_an_entry_that_a_member_does_not_carry_out() {
+    check_planted("entry-lost", 1);
+}

@@ -137,6 +137,41 @@ fn a_damaged_member_is_rebuilt_by_one_command() {
 }
 
 #[test]
+fn a_fenced_member_does_not_start_before_it_is_rebuilt() {
+    if !programs::only_for_reeve("a_fenced_member_does_not_start_before_it_is_rebuilt") {
+        return;
+    }
+    let mut cluster = Plan::new(3).start();
+    let leader = cluster.leader();
+    let fenced = (leader + 1) % 3;
+    let endpoints = cluster.endpoints();
+    run(write(&endpoints[leader], 0));
+    let name = crate::members::name(fenced);
+    let listed = run(members(&endpoints[leader]));
+    let old = listed.iter().find(|it| it.name == name);
+    let old = old.expect("it is listed").id;
+    cluster.members[fenced].terminate();
+    // The mark that a member leaves when it is found to differ.
+    let data = cluster.members[fenced].data_dir().to_path_buf();
+    fs::write(data.join("member/reeve.fenced"), "it differs\n").expect("a mark");
+    let refusal = cluster.members[fenced].launch().refused();
+    assert_eq!(refusal.code, Some(1), "{}", refusal.stderr);
+    for told in ["reeve.fenced: it differs", "reeve rebuild"] {
+        assert!(refusal.stderr.contains(told), "{}", refusal.stderr);
+    }
+    // Members whose states agree were left in peace meanwhile.
+    let lines = |cluster: &Cluster| cluster.members[leader].stderr.so_far().concat();
+    assert!(!lines(&cluster).contains("differ"), "{}", lines(&cluster));
+    let done = cluster.members[fenced]
+        .launch()
+        .subcommand("rebuild")
+        .refused();
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    cluster.start_again(fenced);
+    await_three_voters(&mut cluster, leader, old);
+}
+
+#[test]
 fn a_rebuild_is_refused_where_it_could_do_harm() {
     if !programs::only_for_reeve("a_rebuild_is_refused_where_it_could_do_harm") {
         return;
