@@ -2,6 +2,9 @@
 //! through another cluster, and when it is rebuilt. It blocks, and its connections end with it.
 
 mod message;
+mod tls;
+
+pub(crate) use tls::ClientTls;
 
 use crate::config::format_duration;
 use bytes::Bytes;
@@ -25,7 +28,7 @@ const NO_LOGIN_NEEDED: &str = "authentication is not enabled";
 /// How a cluster is reached.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientOptions {
-    /// `host:port`, or the same behind `http://`. One that answers is enough.
+    /// `host:port`, or the same behind `http://` or `https://`. One that answers is enough.
     pub(crate) endpoints: Vec<String>,
     /// To connect to one of them.
     pub(crate) dial_timeout: Duration,
@@ -35,6 +38,8 @@ pub(crate) struct ClientOptions {
     pub(crate) keepalive_time: Duration,
     /// Time to answer such a check.
     pub(crate) keepalive_timeout: Duration,
+    /// For endpoints that are reached by TLS.
+    pub(crate) tls: ClientTls,
     /// Name and password.
     pub(crate) login: Option<(String, String)>,
 }
@@ -217,17 +222,24 @@ fn read_endpoint(text: &str, options: &ClientOptions) -> Result<Endpoint, Client
         endpoint: text.to_owned(),
         why,
     };
-    let address = text.strip_prefix("http://").unwrap_or(text);
-    if let Some((scheme, _)) = address.split_once("://") {
-        return Err(refused(format!(
-            "connections by {scheme} to another cluster are not supported yet by reeve {}",
-            crate::config::REEVE_VERSION
-        )));
-    }
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| refused(error.to_string()))?;
-    Ok(endpoint
+    let (secure, address) = match text.split_once("://") {
+        Some(("http", address)) => (false, address),
+        Some(("https", address)) => (true, address),
+        Some((scheme, _)) => {
+            return Err(refused(format!(
+                "connections by {scheme} to another cluster are not supported"
+            )));
+        }
+        None => (options.tls.is_default, text),
+    };
+    let scheme = if secure { "https" } else { "http" };
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
+        .map_err(|error| refused(error.to_string()))?
         .connect_timeout(options.dial_timeout)
         .http2_keep_alive_interval(options.keepalive_time.max(LEAST_KEEPALIVE))
-        .keep_alive_timeout(options.keepalive_timeout))
+        .keep_alive_timeout(options.keepalive_timeout);
+    match secure {
+        true => options.tls.secure(endpoint).map_err(refused),
+        false => Ok(endpoint),
+    }
 }

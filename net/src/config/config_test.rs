@@ -443,6 +443,11 @@ fn members_are_found_one_way_only() {
     let removed = "flag provided but not defined: -discovery";
     assert_eq!(usage(&["--discovery=http://x"]), removed);
 
+    assert_eq!(
+        invalid(&["--discovery-cert=c"]),
+        "KeyFile and CertFile must both be present[key: , cert: c]"
+    );
+
     let found = config(&["--name=m", token, endpoints]);
     assert_eq!(found.discovery.endpoints, ["a:2", "http://b:1"]);
     assert_eq!(

@@ -28,6 +28,13 @@ pub struct Discovery {
     pub request_timeout: Duration,
     pub keepalive_time: Duration,
     pub keepalive_timeout: Duration,
+    /// Endpoints without a scheme are not reached by TLS, unless other settings ask for it.
+    pub insecure_transport: bool,
+    pub insecure_skip_tls_verify: bool,
+    /// Empty for none, as the two below.
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    pub cacert: PathBuf,
     /// Empty for no login; may hold the password behind a colon.
     pub user: String,
     pub password: String,
@@ -42,6 +49,11 @@ impl Default for Discovery {
             request_timeout: Duration::from_secs(5),
             keepalive_time: Duration::from_secs(2),
             keepalive_timeout: Duration::from_secs(6),
+            insecure_transport: true,
+            insecure_skip_tls_verify: false,
+            cert: PathBuf::new(),
+            key: PathBuf::new(),
+            cacert: PathBuf::new(),
             user: String::new(),
             password: String::new(),
         }

@@ -204,6 +204,11 @@ macro_rules! discovery_text {
         })
     };
 }
+macro_rules! discovery_switch {
+    ($field:ident) => {
+        Kind::Switch(|config, value| config.discovery.$field = value)
+    };
+}
 macro_rules! discovery_time {
     ($field:ident) => {
         Kind::Time(|config, value| config.discovery.$field = value)
@@ -310,6 +315,11 @@ const DISCOVERY: &[Flag] = &[
     Flag::new("discovery-request-timeout", "5s", discovery_time!(request_timeout), "Time for one request to it."),
     Flag::new("discovery-keepalive-time", "2s", discovery_time!(keepalive_time), "Silence after which the connection to it is checked."),
     Flag::new("discovery-keepalive-timeout", "6s", discovery_time!(keepalive_timeout), "Time for it to answer such a check."),
+    Flag::new("discovery-insecure-transport", "true", discovery_switch!(insecure_transport), "Endpoints without http:// or https:// are not reached by TLS, unless there is a certificate or an authority for it."),
+    Flag::new("discovery-insecure-skip-tls-verify", "false", discovery_switch!(insecure_skip_tls_verify), "Believe whatever certificate it shows. Only for tests."),
+    Flag::new("discovery-cert", "", discovery_text!(cert, PathBuf::from), "Certificate to show to it, in PEM."),
+    Flag::new("discovery-key", "", discovery_text!(key, PathBuf::from), "Private key of --discovery-cert, in PEM."),
+    Flag::new("discovery-cacert", "", discovery_text!(cacert, PathBuf::from), "Authorities that vouch for it, in PEM; those of the system if not given."),
     Flag::new("discovery-user", "", discovery_text!(user, str::to_owned), "User to log in as there: name or name:password."),
     Flag::new("discovery-password", "", discovery_text!(password, str::to_owned), "Password of that user."),
     Flag::new("discovery-fallback", "exit", Kind::Text(fallback), "What to do when it fails; 'exit' is all there is."),
@@ -373,11 +383,6 @@ const LATER: &[Flag] = &[
     later("client-key-file", ""),
     later("compact-hash-check-time", "1m0s"),
     later("cors", "*"),
-    later("discovery-cacert", ""),
-    later("discovery-cert", ""),
-    later_switch("discovery-insecure-skip-tls-verify", "false"),
-    later_switch("discovery-insecure-transport", "true"),
-    later("discovery-key", ""),
     later("distributed-tracing-address", "localhost:4317"),
     later("distributed-tracing-instance-id", ""),
     later("distributed-tracing-sampling-rate", "0"),

@@ -126,6 +126,14 @@ fn check_discovery(config: &Config) -> Result<(), String> {
     if discovery.endpoints.iter().any(String::is_empty) {
         return Err("--discovery-endpoints must not contain empty endpoints".to_owned());
     }
+    let (key, certificate) = (&discovery.key, &discovery.cert);
+    if key.as_os_str().is_empty() != certificate.as_os_str().is_empty() {
+        return Err(format!(
+            "KeyFile and CertFile must both be present[key: {}, cert: {}]",
+            key.display(),
+            certificate.display()
+        ));
+    }
     match discovery.login() {
         Some((name, password)) if name.is_empty() || password.is_empty() => {
             Err("--discovery-user needs a name and a password: name:password, or the password with --discovery-password".to_owned())

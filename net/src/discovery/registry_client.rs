@@ -1,7 +1,7 @@
 //! Registering with the cluster that knows the others, and waiting for them.
 
 use super::registry::{Keys, Registered, Registry, RegistryError, read_size};
-use crate::client::{Client, ClientError, ClientOptions};
+use crate::client::{Client, ClientError, ClientOptions, ClientTls};
 use crate::config::Discovery;
 use bytes::Bytes;
 use reeve_api::etcdserverpb::{PutRequest, PutResponse, RangeRequest, RangeResponse, kv_methods};
@@ -38,6 +38,17 @@ pub(crate) fn join(discovery: &Discovery, member: u64, addresses: &str) -> Resul
         request_timeout: discovery.request_timeout,
         keepalive_time: discovery.keepalive_time,
         keepalive_timeout: discovery.keepalive_timeout,
+        tls: ClientTls {
+            certificate: discovery.cert.clone(),
+            key: discovery.key.clone(),
+            authorities: discovery.cacert.clone(),
+            believes_all: discovery.insecure_skip_tls_verify,
+            is_default: !discovery.insecure_transport
+                || discovery.insecure_skip_tls_verify
+                || [&discovery.cert, &discovery.cacert]
+                    .iter()
+                    .any(|path| !path.as_os_str().is_empty()),
+        },
         login: login.map(|(name, password)| (name.to_owned(), password.to_owned())),
     };
     let client = Client::new(options).map_err(|error| failed(&error))?;

@@ -11,7 +11,7 @@
 use super::DataDirectory;
 use super::entrance::{Entrance, Rebuilt, recorded};
 use super::joining::{JOIN_TIMEOUT, RemoteCluster, fetch};
-use crate::client::{Client, ClientError, ClientOptions};
+use crate::client::{Client, ClientError, ClientOptions, ClientTls};
 use crate::config::{Config, Url, lead_to_the_same};
 use crate::discovery;
 use crate::http::peer::PeerClient;
@@ -182,6 +182,7 @@ fn client_of_others(remote: &RemoteCluster, old: Option<&MemberRecord>) -> Resul
         request_timeout: Duration::from_secs(10),
         keepalive_time: Duration::from_secs(10),
         keepalive_timeout: Duration::from_secs(10),
+        tls: ClientTls::default(),
         login: None,
     };
     Client::new(options).map_err(|error| error.to_string())

@@ -23,6 +23,7 @@ pub use credentials::Credentials;
 pub(crate) use credentials::{ClientSession, ServerSession};
 pub(crate) use origin::check_origin;
 pub(crate) use stream::TlsStream;
+pub(crate) use verify::SelfMade;
 pub(crate) use words::describe_io;
 
 #[cfg(test)]

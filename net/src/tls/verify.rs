@@ -233,7 +233,7 @@ impl ServerCertVerifier for Dialled {
 /// Takes whatever certificate a member has made for itself. Who shows it must hold its key, but may be anybody: this keeps
 /// out those who listen, not those who stand between.
 #[derive(Debug)]
-pub(super) struct SelfMade(pub(super) Arc<CryptoProvider>);
+pub(crate) struct SelfMade(pub(crate) Arc<CryptoProvider>);
 
 impl ServerCertVerifier for SelfMade {
     fn verify_server_cert(

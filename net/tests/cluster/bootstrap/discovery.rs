@@ -2,6 +2,8 @@
 
 use super::{lonely, ports_for, programs_for};
 use crate::members::{Cluster, name};
+use crate::secured::certificates::{Authority, Subject};
+use crate::support::etcdctl::Etcdctl;
 use crate::support::grpc::Client;
 use crate::support::server::{Launch, Server};
 use crate::support::{ports, programs, run};
@@ -10,7 +12,7 @@ use reeve_api::etcdserverpb::{
     MemberListRequest, MemberListResponse, RangeRequest, RangeResponse, cluster_methods, kv_methods,
 };
 use rustix::process::Signal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Something is there after this time, or never.
@@ -157,6 +159,92 @@ fn etcd_and_the_server_under_test_register_under_the_same_keys() {
         waiting.end_with(Signal::TERM);
     }
     assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{all:?}");
+}
+
+/// An etcd that clients reach by TLS alone, and only with a certificate of its authority.
+fn secured_registry(etcd: PathBuf, folder: &Path, authority: &Authority, port: u16) -> Server {
+    let files = authority.certify(folder, "registry", Subject::LOCAL);
+    let url = format!("https://127.0.0.1:{port}");
+    let registry = Launch::program(etcd)
+        .client_port(port)
+        // Later ones count.
+        .argument(format!("--listen-client-urls={url}"))
+        .argument(format!("--advertise-client-urls={url}"))
+        .argument(format!("--cert-file={}", files.certificate.display()))
+        .argument(format!("--key-file={}", files.key.display()))
+        .argument(format!(
+            "--trusted-ca-file={}",
+            authority.write(folder).display()
+        ))
+        .argument("--client-cert-auth");
+    registry.start()
+}
+
+#[test]
+fn a_cluster_that_is_reached_by_tls_is_believed_with_its_authority_only() {
+    let test = "a_cluster_that_is_reached_by_tls_is_believed_with_its_authority_only";
+    let Some(oracle) = programs::Oracle::find(test) else {
+        return;
+    };
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let registry = secured_registry(oracle.etcd(), folder.path(), &ours, ports::free());
+    let files = ours.certify(folder.path(), "member", Subject::LOCAL);
+    let believed = ours.write(folder.path());
+    let other_folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let other = theirs.write(other_folder.path());
+    let put = Etcdctl {
+        program: oracle.etcdctl(),
+        endpoint: format!("https://{}", registry.endpoint()),
+    }
+    .run(
+        &[
+            format!("--cacert={}", believed.display()),
+            format!("--cert={}", files.certificate.display()),
+            format!("--key={}", files.key.display()),
+            "put".to_owned(),
+            size_key("secret"),
+            "1".to_owned(),
+        ],
+        "",
+    );
+    assert_eq!(put.code, Some(0), "{put:?}");
+    let member = |authority: String| {
+        let at = (ports::free(), ports::free());
+        lonely(programs::under_test(), "m1", at, "127.0.0.1")
+            .argument("--discovery-token=secret")
+            .argument(format!(
+                "--discovery-endpoints=https://{}",
+                registry.endpoint()
+            ))
+            .argument(format!("--discovery-cert={}", files.certificate.display()))
+            .argument(format!("--discovery-key={}", files.key.display()))
+            .argument(authority)
+            .spawn()
+    };
+    let stranger = member(format!("--discovery-cacert={}", other.display()));
+    let refused = stranger.stderr.wait(PATIENCE, |lines| {
+        let waits = "retry connecting to discovery service";
+        lines.iter().any(|line| line.contains(waits))
+    });
+    assert!(refused, "{}", stranger.stderr.so_far().concat());
+    drop(stranger);
+    for believes in [
+        format!("--discovery-cacert={}", believed.display()),
+        "--discovery-insecure-skip-tls-verify".to_owned(),
+    ] {
+        let mut member = member(believes);
+        // The second comes too late; that it is told so shows that it was let in.
+        let told = member.stderr.wait(PATIENCE, |lines| {
+            let ends = [
+                "ready to serve client requests",
+                "discovery: cluster is full",
+            ];
+            let ended = |line: &String| ends.iter().any(|end| line.contains(end));
+            lines.iter().any(ended)
+        });
+        assert!(told, "{}", member.printed());
+    }
 }
 
 #[test]

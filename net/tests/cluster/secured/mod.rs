@@ -4,7 +4,7 @@
 // Shared with the tests of the library, which use more of it.
 #[allow(dead_code)]
 #[path = "../../../src/tls/test_certificates.rs"]
-mod certificates;
+pub mod certificates;
 
 use std::io::Read as _;
 use std::net::TcpStream;
