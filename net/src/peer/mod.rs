@@ -9,6 +9,7 @@
 
 mod activity;
 mod backoff;
+mod crowd;
 mod dial;
 mod inbox;
 mod incoming;

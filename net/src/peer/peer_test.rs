@@ -468,6 +468,31 @@ fn a_second_process_of_a_member_is_refused_while_the_first_lives() {
 }
 
 #[test]
+fn who_says_nothing_gives_way_to_who_comes_later() {
+    on_reactor(|| async {
+        let here = side(local(1));
+        here.links.set_peers(vec![side(local(2)).address.clone()]);
+        let url = here.address.urls[0].to_string();
+        let address = url.trim_start_matches("http://").to_owned();
+        let came = std::thread::spawn(move || {
+            let connect = |_| std::net::TcpStream::connect(&address).unwrap();
+            let mut silent: Vec<std::net::TcpStream> = (0..300).map(connect).collect();
+            let patience = Some(Duration::from_secs(5));
+            silent[0].set_read_timeout(patience).unwrap();
+            // Sooner than silence alone would end it.
+            let ended = silent[0].read(&mut [0]);
+            (matches!(ended, Ok(0)), silent)
+        });
+        until(|| came.is_finished()).await;
+        let (ended, silent) = came.join().unwrap();
+        assert!(ended, "the first of 300 still stands around");
+        let welcome = greet(&here, Hello::new(&local(2), 1, Lane::Prompt)).await;
+        assert!(welcome.is_ok());
+        drop(silent);
+    });
+}
+
+#[test]
 fn garbage_on_the_port_ends_its_connection_only() {
     on_reactor(|| async {
         let here = side(local(1));

@@ -1,5 +1,6 @@
 //! The peer port: links of other members, and HTTP/1 for tools and for members that join.
 
+use super::crowd::Crowd;
 use super::incoming;
 use super::links::Links;
 use super::stream::PeerStream;
@@ -9,7 +10,6 @@ use crate::reactor::{Capacity, MailboxReceiver, mailbox};
 use crate::tls::{Credentials, TlsStream, check_origin};
 use glommio::{Latency, Shares, TaskQueueHandle};
 use reeve_peer::MAGIC;
-use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -48,11 +48,17 @@ struct Shared {
     /// Where handshakes run, if there are any.
     handshakes: Option<TaskQueueHandle>,
     /// Connections that have not said yet what they are.
-    fresh: Cell<usize>,
+    fresh: Crowd,
+    /// Connections of HTTP.
+    asking: Crowd,
 }
 
-/// Fresh connections at a time; one that finds no room is closed.
+/// Fresh connections at a time. Together with those that ask they are far fewer than [`CONNECTIONS`], so that accepting
+/// never comes to a halt.
 const FRESH: usize = 256;
+
+/// Connections of HTTP at a time.
+const ASKING: usize = 64;
 
 impl PeerPort {
     /// Begins to accept.
@@ -74,7 +80,8 @@ impl PeerPort {
             http,
             credentials: Arc::clone(&links.options.credentials),
             handshakes: is_secure.then(queue),
-            fresh: Cell::new(0),
+            fresh: Crowd::new(FRESH),
+            asking: Crowd::new(ASKING),
         });
         let (secure, plain): (Vec<_>, Vec<_>) = listeners.into_iter().partition(|it| it.is_secure);
         let mut tasks = Vec::new();
@@ -114,9 +121,7 @@ async fn receive(shared: Rc<Shared>, mut arrivals: MailboxReceiver<Arrival>, is_
     loop {
         arrivals.ready().await;
         arrivals.drain(CONNECTIONS, |_, arrival| {
-            if shared.fresh.get() < FRESH {
-                glommio::spawn_local(serve(Rc::clone(&shared), arrival, is_secure)).detach();
-            }
+            glommio::spawn_local(serve(Rc::clone(&shared), arrival, is_secure)).detach();
         });
         glommio::yield_if_needed().await;
     }
@@ -128,10 +133,10 @@ async fn serve(shared: Rc<Shared>, arrival: Arrival, is_secure: bool) {
         return;
     };
     let socket = Rc::new(socket);
-    shared.fresh.set(shared.fresh.get() + 1);
-    let owner = Rc::clone(&shared);
+    let number = shared.fresh.enter(&socket);
+    let (owner, fresh) = (Rc::clone(&shared), Rc::clone(&socket));
     let beginning = async move {
-        futures_lite::future::or(begin(&owner, socket, &peer, is_secure), async {
+        futures_lite::future::or(begin(&owner, fresh, &peer, is_secure), async {
             glommio::timer::sleep(PATIENCE).await;
             None
         })
@@ -144,7 +149,7 @@ async fn serve(shared: Rc<Shared>, arrival: Arrival, is_secure: bool) {
         },
         None => beginning.await,
     };
-    shared.fresh.set(shared.fresh.get() - 1);
+    shared.fresh.leave(number);
     match beginning {
         Some(Beginning {
             stream,
@@ -159,7 +164,11 @@ async fn serve(shared: Rc<Shared>, arrival: Arrival, is_secure: bool) {
         Some(Beginning { stream, first, .. }) if first.starts_with(MAGIC) => {
             incoming::serve(Rc::clone(&shared.links), stream, first).await;
         }
-        Some(Beginning { stream, first, .. }) => (shared.http)(stream, first).await,
+        Some(Beginning { stream, first, .. }) => {
+            let number = shared.asking.enter(&socket);
+            (shared.http)(stream, first).await;
+            shared.asking.leave(number);
+        }
         None => {}
     }
     drop(slot);

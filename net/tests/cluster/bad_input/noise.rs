@@ -1,5 +1,10 @@
 //! Bytes that no member would send: garbage, endless frames, connections that say nothing.
 
+use std::collections::VecDeque;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reeve_peer::{FrameKind, MAGIC, Output};
@@ -16,6 +21,8 @@ use super::{Standing, assert_logs, identifiers};
 /// What the noise may cost a member in memory.
 const BYTES: u64 = 96 << 20;
 const CLIENTS: usize = 6;
+/// Connections that stand around at two members.
+const CROWD: usize = 3000;
 
 /// Makes noise at a cluster whose clients must not notice.
 fn undisturbed(test: &str, noise: impl FnOnce(&mut Cluster, &mut Random)) {
@@ -92,6 +99,54 @@ fn connections_that_say_nothing() {
         std::thread::sleep(Duration::from_millis(500));
         drop(silent);
     });
+}
+
+/// More connections than a member serves at a time stand around, without a word or after a question; a member that starts
+/// again gets through to the others all the same.
+#[test]
+fn a_crowd_at_the_peer_port_keeps_no_member_out() {
+    let test = "a_crowd_at_the_peer_port_keeps_no_member_out";
+    let _turn = turn::alone();
+    if !forms_clusters(test) || !only_for_reeve(test) {
+        return;
+    }
+    process::allow_many_files();
+    let mut plan = Plan::new(3);
+    plan.through_network = false;
+    let mut cluster = plan.start();
+    cluster.leader();
+    cluster.kill(2);
+    cluster.leader_other_than(Some(2));
+    let before = Standing::of(&cluster, &[0, 1]);
+    let ports = [0, 1].map(|member: usize| cluster.members[member].peer_port());
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let crowd = std::thread::spawn(move || {
+        let mut crowd = VecDeque::new();
+        let mut number = 0;
+        while !stopped.load(Ordering::Relaxed) {
+            let Ok(mut one) = TcpStream::connect(("127.0.0.1", ports[number % 2])) else {
+                continue;
+            };
+            if number % 4 < 2 {
+                let _ = one.write_all(b"GET /version HTTP/1.1\r\nHost: a\r\n\r\n");
+            }
+            crowd.push_back(one);
+            if crowd.len() > CROWD {
+                crowd.pop_front();
+                // Those that are closed are replaced all the time.
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            number += 1;
+        }
+    });
+    std::thread::sleep(Duration::from_secs(3));
+    // It serves only when the others have heard it, and it them.
+    cluster.start_again(2);
+    assert_eq!(Standing::of(&cluster, &[0, 1]), before);
+    assert_eq!(Standing::of(&cluster, &[2]).0[0], before.0[0]);
+    stop.store(true, Ordering::Relaxed);
+    crowd.join().expect("the crowd goes home");
 }
 
 type Misbehaviour = Box<dyn Fn(&mut Adversary, &mut Random)>;
