@@ -10,6 +10,7 @@ use super::step::{Budget, Step};
 use crate::btree::{TreeId, View};
 use crate::command::{Interval, Refusal};
 use crate::pages::Outcome;
+use crate::planted::{PlantedBug, is_planted};
 use std::ops::ControlFlow;
 
 /// Reads the events of an interval of keys, from one main revision to another, in order.
@@ -124,6 +125,9 @@ impl<'r> WatchScan<'r> {
                 return Ok(self.summary(revision.main));
             }
             if !budget.take() {
+                if is_planted(PlantedBug::WatchEventLost) && self.next.sub > 0 {
+                    self.next = Revision::new(self.next.main + 1, 0);
+                }
                 return Ok(Step::Yield);
             }
             self.visit(view, revision, here.record(), observer)?;

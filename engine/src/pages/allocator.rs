@@ -8,6 +8,7 @@
 use super::bitmap::Bitmap;
 use super::identity::PageNumber;
 use super::zone;
+use crate::planted::{PlantedBug, is_planted};
 use std::sync::Arc;
 
 /// How many runs of free pages are looked at before a run of several pages goes to the file's end.
@@ -94,8 +95,11 @@ impl Allocator {
     /// Recomputes which of `candidates` in a word are free.
     fn refresh_word(&mut self, index: usize, candidates: u64) {
         let flight = self.in_flight.as_ref().map_or(0, |image| image.word(index));
-        let taken =
-            self.owned.word(index) | self.current.word(index) | self.previous.word(index) | flight;
+        let mut kept = self.current.word(index) | self.previous.word(index) | flight;
+        if is_planted(PlantedBug::PageReusedTooEarly) {
+            kept = 0;
+        }
+        let taken = self.owned.word(index) | kept;
         let mut allowed = u64::MAX;
         let start = index as u64 * 64;
         if u64::from(self.end) < start + 64 {

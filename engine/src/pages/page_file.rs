@@ -328,6 +328,24 @@ impl<D: Disk> Opening<'_, D> {
         Ok(())
     }
 
+    /// Makes the checkpoint that is used durable. The process that wrote its meta page may have been killed before its
+    /// flush, or the flush has failed, and then a further one means nothing: so the same bytes are written once more.
+    /// Otherwise a later loss of power could bring back a checkpoint whose pages have been given out again.
+    fn confirm_meta(&mut self, slot: u32) -> Result<(), OpenError> {
+        let (file, offset) = (self.file, PageNumber(slot).offset());
+        let page = self.page(PageNumber(slot))?;
+        let buffer = AlignedBuffer::copy_of(&page[..]);
+        perform(
+            self.disk,
+            Operation::WriteDurable {
+                file,
+                offset,
+                buffer,
+            },
+        )?;
+        Ok(())
+    }
+
     /// Both meta pages, as far as they can be read.
     fn metas(&mut self) -> Result<[Result<Meta, MetaError>; 2], OpenError> {
         let mut metas = [Err(MetaError::NotMeta), Err(MetaError::NotMeta)];
@@ -413,6 +431,7 @@ pub(crate) fn open_page_file(
     {
         opening.erase_meta(1 - slot)?;
     }
+    opening.confirm_meta(slot)?;
     // What the older checkpoint needs stays; unless it cannot be used any more.
     let older = other
         .as_ref()

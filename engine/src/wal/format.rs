@@ -93,6 +93,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::Identity;
 use crate::disk::BLOCK_BYTES;
+use crate::planted::{PlantedBug, is_planted};
 
 /// The first bytes of an identity block, after its checksum.
 pub(super) const MAGIC: [u8; 8] = *b"REEVEWAL";
@@ -251,7 +252,9 @@ impl BlockHeader {
     /// The header of an intact block; `None` if the checksum does not match.
     pub(super) fn decode(block: &[u8], seed: u64) -> Option<Self> {
         let checksum = get_u64(block, 0);
-        if block.len() != BLOCK_BYTES || xxh3_64_with_seed(&block[8..], seed) != checksum {
+        let is_intact = xxh3_64_with_seed(&block[8..], seed) == checksum;
+        let takes_all = is_planted(PlantedBug::TornTailAccepted);
+        if block.len() != BLOCK_BYTES || !(is_intact || takes_all) {
             return None;
         }
         let header = Self {

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::blocking::Blocking;
-use super::format::{seed_of, segment_payload_bytes};
+use super::blocking::{BlockReader, Blocking};
+use super::format::{BlockHeader, seed_of, segment_payload_bytes};
 use super::gather::{Gathering, Mark};
 use super::log::Log;
 use super::prepare::{Pace, Preparation, Prepared, Spare};
@@ -198,6 +198,7 @@ fn recover(
     let dirt = scan.run(blocking, found)?;
     let state_limit = segment_payload_bytes(options.segment_bytes) / 8;
     let (expected, sealed, last_index) = (scan.expected, scan.sealed, scan.last_index());
+    let last_group = scan.last_group;
     let (log, segments, previous) = scan.into_log();
     if log.configuration.len().max(log.snapshot.data.len()) > state_limit {
         return Err(WalError::BadOption(format!(
@@ -238,6 +239,8 @@ fn recover(
             group: expected - 1,
         });
     }
+    let last_used = found.get(segments.len().wrapping_sub(1));
+    confirm(blocking, last_used, last_group, seed_of(options.identity))?;
     let segments = settle(
         blocking,
         directory,
@@ -318,7 +321,47 @@ fn clear(blocking: &mut Blocking<'_>, segment: &Found, dirt: Dirt) -> Result<(),
     Ok(())
 }
 
-/// Makes sure that what was read is durable, that there is a segment to write to, and that at most
+/// Makes the last group durable. It may have been read from a volatile cache: the process that wrote it may have been
+/// killed before its flush, or the flush has failed, and then a further one means nothing (Rebello et al., "Can
+/// Applications Recover from fsync Failures?", ATC 2020). So the same bytes are written once more. All groups before it
+/// were flushed before it was written.
+fn confirm(
+    blocking: &mut Blocking<'_>,
+    last: Option<&Found>,
+    (offset, bytes): (u64, u64),
+    seed: u64,
+) -> Result<(), WalError> {
+    let Some(last) = last.filter(|_| bytes > 0) else {
+        return Ok(());
+    };
+    let file = last.file;
+    let mut buffer = AlignedBuffer::zeroed(bytes as usize);
+    let mut reader = BlockReader::new(blocking, file, offset, offset + bytes);
+    for copy in buffer.chunks_mut(BLOCK_BYTES) {
+        match reader.next()? {
+            Some(block) if BlockHeader::decode(block, seed).is_some() => {
+                copy.copy_from_slice(block);
+            }
+            _ => {
+                return Err(WalError::Damaged(Damage {
+                    path: last.path.clone(),
+                    offset,
+                    what: "a group is read differently the second time".into(),
+                }));
+            }
+        }
+    }
+    drop(reader);
+    blocking.run(Operation::Write {
+        file,
+        offset,
+        buffer,
+    })?;
+    blocking.run(Operation::Sync { file })?;
+    Ok(())
+}
+
+/// Makes sure that there is a segment to write to, and that at most
 /// one unused segment of the right length is behind it.
 fn settle(
     blocking: &mut Blocking<'_>,
@@ -328,12 +371,7 @@ fn settle(
     preparation: &mut Preparation,
     options: &WalOptions,
 ) -> Result<Segments, WalError> {
-    // The last group may have been read from a volatile cache: the process that wrote it may have
-    // been killed before its flush. Nobody may be told of it before it is durable.
     let used = segments.len();
-    if let Some(last) = used.checked_sub(1).and_then(|last| found.get(last)) {
-        blocking.run(Operation::Sync { file: last.file })?;
-    }
     let fits = |found: &Found| found.bytes == options.segment_bytes;
     let keep = if found.get(used).is_some_and(fits) {
         used + 1

@@ -54,6 +54,8 @@ pub(super) struct Scan {
     previous: Option<u64>,
     /// The last group is a seal.
     pub(super) sealed: bool,
+    /// Where the last group stands in the last segment that has one: offset and length in bytes.
+    pub(super) last_group: (u64, u64),
 }
 
 /// Opens a segment's file and checks what it says about itself.
@@ -147,6 +149,7 @@ impl Scan {
             expected: u64::from(fresh),
             previous: fresh.then_some(0),
             sealed: false,
+            last_group: (FIRST_GROUP, 0),
         }
     }
 
@@ -285,6 +288,7 @@ impl Scan {
         }
         let bytes = u64::from(group.blocks) * BLOCK_BYTES as u64;
         self.segments.note_group(group.number, min, max, bytes);
+        self.last_group = (offset, bytes);
         self.expected = group.number + 1;
         self.previous = Some(group.checksum);
         if let Some(log) = &mut self.log {

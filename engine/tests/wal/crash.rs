@@ -277,7 +277,24 @@ fn fail_one(number: u64, fault: Fault) -> bool {
         check_image(&rig, &image);
     }
     check_image(&rig, &rig.medium.copy());
-    rig.medium.operations() > number
+    let has_failed = rig.medium.operations() > number;
+    if matches!(fault, Fault::Error(_)) {
+        check_next_start(&rig);
+    }
+    has_failed
+}
+
+/// The process starts again on the disk as it is, and power fails only then: what the start has reported is still there,
+/// although a flush of it may have failed before.
+fn check_next_start(rig: &Rig) {
+    rig.medium.set_host(|_: &Request<'_>| Verdict::PROMPT);
+    let (disk, recovered) = open(&rig.medium, options(SMALL_SEGMENT));
+    let recovered = recovered.unwrap_or_else(|error| panic!("refused: {error}"));
+    let reported = recovered.wal.durable_position().0;
+    drop((recovered, disk));
+    for image in rig.medium.crash_images(20) {
+        assert_eq!(check_image(rig, &image), reported);
+    }
 }
 
 fn act_if_alive(rig: &mut Rig, chance: &mut Chance) {

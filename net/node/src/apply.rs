@@ -87,6 +87,8 @@ pub(crate) struct Pipeline {
     format: u64,
     /// Entries that a planted defect loses: those whose index leaves this rest when it is divided by sixteen.
     lost: Option<u64>,
+    /// A defect: the first entry that comes is applied twice.
+    repeats_first: bool,
 }
 
 impl Pipeline {
@@ -107,6 +109,7 @@ impl Pipeline {
             format,
             lost: loses.then_some(options.member_id % 16),
             recent: RecentDigests::new(&applier.state()),
+            repeats_first: options.planted.applies_twice(),
             entries: VecDeque::new(),
             current: None,
             applier,
@@ -146,6 +149,10 @@ impl Pipeline {
     /// Queues committed entries.
     pub(crate) fn queue(&mut self, entries: impl Iterator<Item = Entry>) {
         self.entries.extend(entries);
+        if let Some(first) = self.entries.front().filter(|_| self.repeats_first) {
+            self.entries.push_front(first.clone());
+            self.repeats_first = false;
+        }
     }
 
     /// Drops everything that is not published: a snapshot takes its place.

@@ -4,7 +4,9 @@ use crate::NodeError;
 use crate::node::{Node, Turn};
 use crate::recovery::consensus_entry;
 use reeve_engine::disk::Disk;
-use reeve_engine::wal::{Entry as LogEntry, HardState as LogHardState, Lookup, Record, Ticket};
+use reeve_engine::wal::{
+    Entry as LogEntry, HardState as LogHardState, Lookup, ReadError, Record, Ticket,
+};
 use reeve_raft::{Body, Leadership, LogReadPurpose, Role};
 
 impl<D: Disk> Node<D> {
@@ -48,6 +50,7 @@ impl<D: Disk> Node<D> {
                 self.lessor.promote(self.options.election_ms, now_ms);
             }
             Role::Leader => {}
+            _ if self.options.planted.lets_old_leaders_expire() => {}
             _ => self.lessor.demote(),
         }
     }
@@ -72,14 +75,19 @@ impl<D: Disk> Node<D> {
     pub(crate) fn read_back(
         &mut self,
         ticket: Ticket,
-        entries: Vec<LogEntry>,
+        entries: Result<Vec<LogEntry>, ReadError>,
     ) -> Result<(), NodeError> {
         let place = self.log_reads.iter().position(|(open, _)| *open == ticket);
         let Some(place) = place else {
             return Ok(());
         };
         let (_, purpose) = self.log_reads.swap_remove(place);
-        self.hand_back(purpose, entries)
+        if let Err(ReadError::Truncated { .. }) = entries {
+            // The log was cut while it was read: whoever needs them gets a snapshot.
+            self.raft.entries_unavailable(purpose);
+            return Ok(());
+        }
+        self.hand_back(purpose, entries?)
     }
 
     fn hand_back(

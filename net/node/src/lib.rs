@@ -67,6 +67,8 @@ pub struct NodeOptions {
     pub minimum_lease_ttl: i64,
     /// After so many milliseconds the revoke of a lease is proposed again.
     pub lease_retry_ms: u64,
+    /// Bytes of entries in one message to another member; one larger entry still travels alone.
+    pub append_bytes: u64,
     /// Bytes of log entries that stay in memory after they are applied.
     pub log_cache_bytes: usize,
     /// The member part of the ids of requests made here: the member mixed with a number drawn at this start.

@@ -277,7 +277,7 @@ impl<D: Disk> Node<D> {
             if self.wal.owns(completion.token) {
                 let event = self.wal.on_completion(&mut self.disk, completion)?;
                 if let Some(LogEvent::Read { ticket, entries }) = event {
-                    self.read_back(ticket, entries?)?;
+                    self.read_back(ticket, entries)?;
                 }
             } else if Checkpoints::owns(completion.token) {
                 let store = &mut self.store;
@@ -403,7 +403,11 @@ impl<D: Disk> Node<D> {
                 unreachable!("a revoke is not nested");
             };
             // If it is refused now, the lessor names the lease again.
-            if self.raft.propose(command).is_err() {
+            if self.raft.propose(command.clone()).is_err() {
+                if self.options.planted.lets_old_leaders_expire() {
+                    self.forwarding.add(command);
+                    continue;
+                }
                 break;
             }
         }

@@ -12,6 +12,8 @@ pub struct Planted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bug {
     Consensus(reeve_raft::PlantedBug),
+    /// One of the storage engine, which the host switches on for its thread.
+    Engine(reeve_engine::PlantedBug),
     /// A leader takes a forwarded command again when the network repeats it.
     RepeatTaken,
     /// A read is answered as soon as its index is known, applied or not.
@@ -22,10 +24,14 @@ enum Bug {
     CheckpointAhead,
     /// A member does not carry out every sixteenth entry, each member others.
     EntryLost,
+    /// A member goes on to let leases run out when it leads no more.
+    LeaseExpiredByOldLeader,
+    /// The first entry after a start is applied twice.
+    EntryAppliedTwice,
 }
 
 #[cfg(feature = "planted-bugs")]
-const NAMED: [(&str, Bug); 9] = [
+const NAMED: [(&str, Bug); 14] = [
     (
         "vote-not-synced",
         Bug::Consensus(reeve_raft::PlantedBug::VoteNotSynced),
@@ -47,6 +53,20 @@ const NAMED: [(&str, Bug); 9] = [
     ("checkpoint-ahead", Bug::CheckpointAhead),
     ("snapshot-swapped-early", Bug::SnapshotSwappedEarly),
     ("entry-lost", Bug::EntryLost),
+    (
+        "torn-tail-accepted",
+        Bug::Engine(reeve_engine::PlantedBug::TornTailAccepted),
+    ),
+    (
+        "page-reused-too-early",
+        Bug::Engine(reeve_engine::PlantedBug::PageReusedTooEarly),
+    ),
+    (
+        "watch-event-lost",
+        Bug::Engine(reeve_engine::PlantedBug::WatchEventLost),
+    ),
+    ("lease-expired-by-old-leader", Bug::LeaseExpiredByOldLeader),
+    ("entry-applied-twice", Bug::EntryAppliedTwice),
 ];
 
 #[cfg(feature = "planted-bugs")]
@@ -82,6 +102,22 @@ impl Planted {
 
     pub(crate) fn loses_entries(self) -> bool {
         self.bug == Some(Bug::EntryLost)
+    }
+
+    pub(crate) fn lets_old_leaders_expire(self) -> bool {
+        self.bug == Some(Bug::LeaseExpiredByOldLeader)
+    }
+
+    pub(crate) fn applies_twice(self) -> bool {
+        self.bug == Some(Bug::EntryAppliedTwice)
+    }
+
+    /// Switches the storage engine's defects on or off for this thread, as this says.
+    pub fn plant_in_engine(self) {
+        reeve_engine::plant(match self.bug {
+            Some(Bug::Engine(bug)) => Some(bug),
+            _ => None,
+        });
     }
 
     pub(crate) fn plant(self, config: &mut reeve_raft::Config) {
@@ -124,6 +160,18 @@ impl Planted {
     pub(crate) fn loses_entries(self) -> bool {
         false
     }
+
+    pub(crate) fn lets_old_leaders_expire(self) -> bool {
+        false
+    }
+
+    pub(crate) fn applies_twice(self) -> bool {
+        false
+    }
+
+    /// Switches nothing: this build has no defects.
+    #[expect(clippy::unused_self, reason = "the other build looks into it")]
+    pub fn plant_in_engine(self) {}
 
     #[expect(clippy::unused_self, reason = "the other build looks into it")]
     pub(crate) fn plant(self, _: &mut reeve_raft::Config) {}

@@ -151,6 +151,7 @@ fn consensus_config(options: &NodeOptions) -> Config {
         election_ticks: options.election_ticks,
         heartbeat_ticks: 1,
         pre_vote: options.pre_vote,
+        max_append_bytes: options.append_bytes,
         memory_bytes: options.log_cache_bytes as u64,
         seed: options.seed,
         incarnation: options.incarnation,

@@ -87,6 +87,7 @@ fn options(cluster: &Cluster, id: MemberId, nonce: u64) -> NodeOptions {
         pre_vote: true,
         minimum_lease_ttl: 1,
         lease_retry_ms: 3000,
+        append_bytes: 1 << 20,
         log_cache_bytes: 1 << 10,
         request_nonce: nonce,
         seed: id,

@@ -326,6 +326,7 @@ impl Member {
             pre_vote: config.pre_vote,
             minimum_lease_ttl: self.limits.minimum_lease_ttl,
             lease_retry_ms: self.limits.patience.as_millis() as u64,
+            append_bytes: 1 << 20,
             log_cache_bytes: self.log_cache_bytes(),
             request_nonce: self.identity.request_nonce,
             seed: random(),

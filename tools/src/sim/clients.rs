@@ -1,6 +1,7 @@
 //! Clients: each has one request under way, asks any member, and gives up after some time.
 
-use super::history::{Kind, Request, Told};
+use super::history::{Kind, Request, Told, values_of};
+use super::holders::{FIRST_HOLDER, Holder};
 use super::member::Found;
 use super::options::{MILLISECOND, SECOND};
 use super::world::{Event, World};
@@ -10,7 +11,7 @@ use reeve_engine::command::{
     Put, RangeRequest, Relation, RequestId, Txn,
 };
 use reeve_engine::mvcc::{Applied, KeyValues, OperationResult};
-use reeve_node::Answered;
+use reeve_node::{Answered, LeaseAnswer, LeaseQuestion};
 use reeve_raft::MemberId;
 use std::collections::BTreeMap;
 
@@ -27,6 +28,7 @@ pub(crate) struct Clients {
     changed: BTreeMap<Vec<u8>, i64>,
     /// Leases that were granted.
     leases: Vec<i64>,
+    pub(crate) holders: BTreeMap<u64, Holder>,
     encoder: Encoder,
     pub(crate) stopped: bool,
     newest: i64,
@@ -38,16 +40,20 @@ impl World {
         if self.clients.stopped {
             return Ok(());
         }
-        let id = self.random.pick(&self.options.members());
+        let id = self.random.pick(&self.everybody());
         if !self.members[&id].is_active(self.now) {
             // The connection is refused.
             self.schedule(100 * MILLISECOND, Event::Ask(client));
             return Ok(());
         }
-        let kind = self.choose();
+        let kind = match self.clients.holders.get(&client) {
+            Some(holder) => holder.next_request(&mut self.random),
+            None => self.choose(),
+        };
         let number = self.clients.requests.len() as u64 + 1;
         self.clients.requests.push(Request {
             number,
+            asked: id,
             kind: kind.clone(),
             called: self.now,
             ended: None,
@@ -56,47 +62,69 @@ impl World {
         let life = self.members[&id].life;
         self.clients.open.insert(number, (client, id, life));
         self.schedule(PATIENCE, Event::GiveUp(number));
-        let Some(member) = self.members.get_mut(&id) else {
-            return Ok(());
-        };
-        let Some(running) = &mut member.running else {
-            return Ok(());
-        };
-        let taken = if matches!(kind, Kind::Read { .. }) {
-            running.node.read(number).is_ok()
-        } else {
-            let request = RequestId {
-                member: running.nonce,
-                sequence: number,
-            };
-            let command = encode(&mut self.clients.encoder, request, &kind)?;
-            running.node.propose(command).is_ok()
-        };
-        if !taken {
+        if matches!(kind, Kind::Glance(_)) {
+            return self.glance(id, number);
+        }
+        if !self.submit(id, number, &kind)? {
             self.end(number, Told::Refused);
         }
         self.settle(id)
     }
 
+    /// Hands a request to a member. False if it does not take it.
+    fn submit(&mut self, id: MemberId, number: u64, kind: &Kind) -> Checked<bool> {
+        let member = self.members.get_mut(&id);
+        let Some(running) = member.and_then(|member| member.running.as_mut()) else {
+            return Ok(false);
+        };
+        let question = match kind {
+            Kind::Read { .. } => return Ok(running.node.read(number).is_ok()),
+            Kind::KeepAlive { lease } => LeaseQuestion::KeepAlive(*lease),
+            Kind::TimeToLive { lease } => LeaseQuestion::TimeToLive(*lease),
+            _ => {
+                if kind.grows() && running.node.status().no_space {
+                    self.summary.count("refused for lack of space");
+                    return Ok(false);
+                }
+                let request = RequestId {
+                    member: running.nonce,
+                    sequence: number,
+                };
+                let command = encode(&mut self.clients.encoder, request, kind)?;
+                return Ok(running.node.propose(command).is_ok());
+            }
+        };
+        Ok(running.node.ask_lease(number, question).is_ok())
+    }
+
     fn choose(&mut self) -> Kind {
-        let number = self.random.between(0, self.options.keys - 1);
+        let number = self.random.between(0, self.options.traffic.keys - 1);
         let key = format!("key {number}").into_bytes();
         match self.random.between(0, 99) {
-            0..40 => Kind::Read { key },
-            40..65 => Kind::Put { key, lease: 0 },
-            65..75 => Kind::Delete { key },
+            0..30 => Kind::Read { key },
+            30..38 => Kind::Glance(key),
+            38..58 => Kind::Put { key, lease: 0 },
+            58..66 => Kind::Pair {
+                first: key,
+                second: b"second".to_vec(),
+            },
+            66..75 => Kind::Delete { key },
             75..88 => {
                 let expected = self.clients.changed.get(&key).copied().unwrap_or(0);
                 Kind::Swap { key, expected }
             }
-            88..92 => Kind::Grant {
+            88..91 => Kind::Grant {
                 seconds: self.random.between(2, 6).cast_signed(),
             },
-            92..98 if !self.clients.leases.is_empty() => {
+            91..95 if !self.clients.leases.is_empty() => {
                 let lease = self.random.pick(&self.clients.leases);
                 Kind::Put { key, lease }
             }
-            92..98 => Kind::Put { key, lease: 0 },
+            95..98 if !self.clients.leases.is_empty() => {
+                let lease = self.random.pick(&self.clients.leases);
+                Kind::TimeToLive { lease }
+            }
+            91..98 => Kind::Put { key, lease: 0 },
             _ => Kind::Compact {
                 revision: (self.clients.newest - 20).max(1),
             },
@@ -129,8 +157,8 @@ impl World {
         };
         let request = &mut self.clients.requests[number as usize - 1];
         match &told {
-            Told::Nothing => self.summary.unknown += 1,
-            _ => self.summary.answered += 1,
+            Told::Nothing => self.summary.count("without an answer"),
+            _ => self.summary.count("answered"),
         }
         if told != Told::Nothing {
             request.ended = Some(self.now);
@@ -138,7 +166,12 @@ impl World {
         let (kind, kept) = (request.kind.clone(), told.clone());
         request.told = told;
         self.clients.learn(number, kind, &kept);
-        let pause = self.random.between(MILLISECOND, self.options.think);
+        let mut pause = self.random.between(MILLISECOND, self.options.traffic.think);
+        if client >= FIRST_HOLDER
+            && let Some(holder) = self.clients.holders.get_mut(&client)
+        {
+            pause = holder.learn(number, &kept, &mut self.random);
+        }
         self.schedule(pause, Event::Ask(client));
     }
 
@@ -157,10 +190,41 @@ impl World {
         let Some(running) = &member.running else {
             return Ok(());
         };
-        let (revision, found) = running.read(key)?;
-        self.summary.reads += 1;
+        let answer = running.read(key);
+        let Some((revision, found)) = self.unless_rotten(id, answer)? else {
+            return Ok(());
+        };
+        self.summary.count("linearizable reads");
         self.end(number, Told::Saw { revision, found });
         Ok(())
+    }
+
+    /// A serializable read: whatever this member shows now.
+    fn glance(&mut self, id: MemberId, number: u64) -> Checked {
+        let Kind::Glance(key) = &self.clients.requests[number as usize - 1].kind else {
+            return Ok(());
+        };
+        let Some(running) = &self.members[&id].running else {
+            return Ok(());
+        };
+        let answer = running.read(key);
+        if let Some((revision, found)) = self.unless_rotten(id, answer)? {
+            self.summary.count("serializable reads");
+            self.end(number, Told::Saw { revision, found });
+        }
+        Ok(())
+    }
+
+    /// A member answers a question about a lease.
+    pub(crate) fn answer_lease(&mut self, number: u64, answer: LeaseAnswer) {
+        self.summary.count("answers about leases");
+        self.end(
+            number,
+            match answer {
+                LeaseAnswer::KeptAlive(ttl) => Told::KeptAlive { ttl },
+                LeaseAnswer::TimeToLive(times) => Told::Left { times },
+            },
+        );
     }
 
     /// A member answers a command.
@@ -195,7 +259,16 @@ impl Clients {
         };
         match kind {
             Kind::Grant { .. } => self.leases.push(number.cast_signed()),
-            Kind::Compact { .. } => {}
+            Kind::Compact { .. }
+            | Kind::Glance(_)
+            | Kind::KeepAlive { .. }
+            | Kind::TimeToLive { .. } => {}
+            Kind::Pair {
+                first: key, second, ..
+            } => {
+                self.changed.insert(key, changed);
+                self.changed.insert(second, changed);
+            }
             Kind::Read { key }
             | Kind::Put { key, .. }
             | Kind::Delete { key }
@@ -243,15 +316,28 @@ fn first_pair(pairs: &KeyValues) -> Option<Found> {
 }
 
 fn encode(encoder: &mut Encoder, request: RequestId, kind: &Kind) -> Checked<bytes::Bytes> {
-    let value = request.sequence.to_string().into_bytes();
+    let values = values_of(request.sequence);
     let put = |key, lease| Put {
         key,
-        value: &value,
+        value: &values[0],
         lease,
         ..Put::default()
     };
     let body = match kind {
-        Kind::Read { .. } => return Err(finding!("a read is no command")),
+        Kind::Read { .. } | Kind::Glance(_) | Kind::KeepAlive { .. } | Kind::TimeToLive { .. } => {
+            return Err(finding!("{kind:?} is no command"));
+        }
+        Kind::Pair { first, second } => Body::Txn(Txn {
+            compares: Vec::new(),
+            success: vec![
+                Operation::Put(put(first, 0)),
+                Operation::Put(Put {
+                    value: &values[1],
+                    ..put(second, 0)
+                }),
+            ],
+            failure: Vec::new(),
+        }),
         Kind::Put { key, lease } => Body::Put(put(key, *lease)),
         Kind::Delete { key } => Body::DeleteRange(DeleteRange {
             key,

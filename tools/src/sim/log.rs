@@ -1,7 +1,7 @@
 //! The one history of the cluster, as its members publish it: what happened at each revision.
 
+use super::watches::change_of;
 use super::{Checked, finding};
-use reeve_engine::mvcc::ChangeKind;
 use reeve_node::Published;
 use reeve_raft::MemberId;
 use std::collections::BTreeMap;
@@ -37,12 +37,8 @@ impl History {
         }
         let mut batch: BTreeMap<i64, Vec<Change>> = BTreeMap::new();
         for event in published.events.iter() {
-            let pair = event.key_value();
-            batch.entry(event.revision.main).or_default().push(Change {
-                key: event.key.to_vec(),
-                value: (event.kind != ChangeKind::Delete).then(|| pair.value.to_vec()),
-                lease: pair.lease,
-            });
+            let changes = batch.entry(event.revision.main).or_default();
+            changes.push(change_of(&event));
         }
         let (after, last) = (published.after_revision, published.revision);
         let made: Vec<i64> = batch.keys().copied().collect();

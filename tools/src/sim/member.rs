@@ -1,13 +1,15 @@
 //! One member: its disk, which outlives it, and its node while it runs.
 
-use super::options::{MICROSECOND, MILLISECOND, Options, TICK};
+use super::options::{MICROSECOND, MILLISECOND, Options, SECOND, TICK};
 use super::random::Random;
 use super::{Checked, finding};
 use reeve_engine::btree::{Reader, Store, StoreOptions};
 use reeve_engine::command::{COMMAND_FORMAT, RangeRequest, Refusal};
-use reeve_engine::disk::simulated::{Request, Verdict};
+use reeve_engine::disk::simulated::{Delay, Fault, Request, Verdict};
 use reeve_engine::disk::{Action, SimulatedDisk, SimulatedMedium};
-use reeve_engine::mvcc::{Budget, HashTask, RangeSummary, RangeTask, Step};
+use reeve_engine::mvcc::{
+    Budget, Event, HashTask, RangeSummary, RangeTask, ScanSummary, Step, WatchScan,
+};
 use reeve_engine::pages::{
     CheckpointSummary, Outcome, PageSpace, SimulatedSource, Stop, create_page_file,
 };
@@ -21,9 +23,16 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// How a finding about a damaged page begins.
+pub(crate) const DAMAGED_PAGE: &str = "a page is damaged";
+
 const PAGES: &str = "/pages";
 /// Often, so that members are compared between faults.
 const AGREEMENT_TICKS: u64 = 20;
+/// No write takes longer.
+const SLOWEST: u64 = 3 * SECOND;
+/// Number of the error EIO.
+const INPUT_OUTPUT_ERROR: i32 = 5;
 /// Few enough for page faults to be frequent.
 const CACHE_BYTES: u64 = 64 << 10;
 /// Address space for the page file.
@@ -37,20 +46,40 @@ pub(crate) struct Trouble {
     pub(crate) slowest: Cell<u64>,
     /// How many times longer those of the log take.
     log_factor: u64,
+    /// How often power fails while a snapshot is installed.
+    pub(crate) die_installing_permille: Cell<u64>,
     /// Operations until the member dies; 0 if it does not.
     pub(crate) fuse: Cell<u64>,
     /// It is to die now.
     pub(crate) blown: Cell<bool>,
+    /// How many times longer everything takes for a while.
+    pub(crate) drag: Cell<u64>,
+    /// Writes and flushes until one fails; 0 if none does.
+    pub(crate) failing: Cell<u64>,
+    /// One has failed in this life.
+    pub(crate) has_failed: Cell<bool>,
+    /// Writes of the page file until one is lost or lands elsewhere; 0 if none does.
+    pub(crate) losing: Cell<u64>,
+    /// What is on the disk is no longer what was written.
+    pub(crate) is_rotten: Cell<bool>,
+    /// Until when an operation may fail because the disk is full, or was when it began.
+    pub(crate) full_until: Cell<u64>,
+}
+
+/// Counts down; true at the end.
+fn strikes(left: &Cell<u64>) -> bool {
+    let before = left.get();
+    left.set(before.saturating_sub(1));
+    before == 1
 }
 
 impl Trouble {
     fn decide(&self, request: &Request<'_>) -> Verdict {
-        let left = self.fuse.get();
-        if left > 0 {
-            self.fuse.set(left - 1);
-            self.blown.set(self.blown.get() || left == 1);
+        if strikes(&self.fuse) {
+            self.blown.set(true);
         }
-        let slowest = self.slowest.get();
+        self.maybe_die_installing(request);
+        let slowest = self.slowest.get() * self.drag.get();
         let longest = match request.action {
             Action::Write | Action::Sync if request.path.starts_with("/wal") => {
                 slowest * self.log_factor
@@ -58,8 +87,62 @@ impl Trouble {
             Action::Write | Action::Sync => slowest,
             _ => slowest.min(100 * MICROSECOND),
         };
+        let longest = longest.min(SLOWEST);
         let delay = self.random.borrow_mut().between(longest / 10, longest);
-        Verdict::after(delay)
+        Verdict {
+            delay: Delay::Nanoseconds(delay),
+            fault: self.fault(request),
+        }
+    }
+
+    /// Some members lose power just when a snapshot gets the name of the page file.
+    fn maybe_die_installing(&self, request: &Request<'_>) {
+        let path = request.path.to_string_lossy();
+        let installs = request.action == Action::Rename && path.starts_with(PAGES);
+        let mut random = self.random.borrow_mut();
+        if installs && random.chance(self.die_installing_permille.get()) {
+            self.fuse.set(random.between(1, 8));
+        }
+    }
+
+    fn fault(&self, request: &Request<'_>) -> Option<Fault> {
+        let is_change = matches!(request.action, Action::Write | Action::Sync);
+        if is_change && strikes(&self.failing) {
+            self.has_failed.set(true);
+            return Some(Fault::Error(INPUT_OUTPUT_ERROR));
+        }
+        // What is lost at the end of the log cannot be told from what a crash has torn off.
+        let is_page = request.action == Action::Write && !request.path.starts_with("/wal");
+        if is_page && strikes(&self.losing) {
+            self.is_rotten.set(true);
+            let offset = request.offset + 4096 * self.random.borrow_mut().between(1, 8);
+            let lands = self.random.borrow_mut().chance(500);
+            return Some(match lands {
+                true => Fault::Misdirected { offset },
+                false => Fault::LostWrite,
+            });
+        }
+        None
+    }
+
+    /// Whether the disk is full, or was a moment ago.
+    pub(crate) fn is_full(&self, now: u64) -> bool {
+        self.full_until.get() > now
+    }
+
+    /// There is room again.
+    pub(crate) fn empty(&self, now: u64) {
+        let until = self.full_until.get().min(now + 2 * SLOWEST);
+        self.full_until.set(until);
+    }
+
+    /// All is well from now on, but for what is on the disk.
+    pub(crate) fn end(&self) {
+        for countdown in [&self.fuse, &self.failing, &self.losing] {
+            countdown.set(0);
+        }
+        self.blown.set(false);
+        self.drag.set(1);
     }
 }
 
@@ -82,8 +165,14 @@ pub(crate) struct Member {
     /// Counts starts, so that what belongs to an earlier life is recognised.
     pub(crate) life: u64,
     pub(crate) paused_until: u64,
-    /// This member's ticks come at `rate` / 1000 of the true speed.
+    /// This member's clock goes at `rate` / 1000 of the true speed.
     pub(crate) rate: u64,
+    /// What its clock shows at the beginning.
+    clock: u64,
+    /// Its disk is damaged: it is not started again, but replaced.
+    pub(crate) is_lost: bool,
+    /// It has left the cluster for good.
+    pub(crate) has_left: bool,
     /// Commit index up to which terms were compared.
     pub(crate) checked: u64,
     /// Applied index at which the store was hashed last.
@@ -103,8 +192,15 @@ impl Member {
             random: RefCell::new(Random::new(random.next())),
             slowest: Cell::new(options.flush),
             log_factor: random.pick(&options.log_factors),
+            die_installing_permille: Cell::new(options.faults.die_installing_permille),
             fuse: Cell::new(0),
             blown: Cell::new(false),
+            drag: Cell::new(1),
+            failing: Cell::new(0),
+            has_failed: Cell::new(false),
+            losing: Cell::new(0),
+            is_rotten: Cell::new(false),
+            full_until: Cell::new(0),
         });
         let medium = SimulatedMedium::new();
         let host = Rc::clone(&trouble);
@@ -116,7 +212,10 @@ impl Member {
             running: None,
             life: 0,
             paused_until: 0,
-            rate: random.between(950, 1050),
+            rate: random.between(1000 - options.skew_permille, 1000 + options.skew_permille),
+            clock: random.between(0, 1000 * SECOND),
+            is_lost: false,
+            has_left: false,
             checked: 0,
             hashed: 0,
         }
@@ -127,8 +226,21 @@ impl Member {
         self.running.is_some() && self.paused_until <= now
     }
 
+    /// What its clock shows, in milliseconds.
+    pub(crate) fn local_ms(&self, now: u64) -> u64 {
+        (self.clock + now / 1000 * self.rate) / MILLISECOND
+    }
+
+    /// Whether it may come back.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_lost || self.has_left
+    }
+
     /// Starts the member from what its disk holds. It takes the time that the disk takes.
-    pub(crate) fn start(&mut self, options: &Options, seed: u64, now: u64) -> Checked {
+    ///
+    /// # Errors
+    /// Why it cannot start.
+    pub(crate) fn start(&mut self, options: &Options, seed: u64, now: u64) -> Result<(), String> {
         self.medium.advance_to(now);
         self.life += 1;
         self.checked = 0;
@@ -140,9 +252,7 @@ impl Member {
         }
         let running = self.open(options, seed, nonce);
         self.trouble.slowest.set(slowest);
-        let id = self.id;
-        let running = running.map_err(|error| finding!("member {id} cannot start: {error}"))?;
-        self.running = Some(running);
+        self.running = Some(running?);
         self.paused_until = self.medium.now();
         Ok(())
     }
@@ -209,8 +319,9 @@ impl Member {
         NodeOptions {
             member_id: self.id,
             founders: options
-                .members()
+                .first_members()
                 .into_iter()
+                .filter(|_| options.first_members().contains(&self.id))
                 .map(MemberRecord::bare)
                 .collect(),
             force_new_cluster: false,
@@ -220,6 +331,7 @@ impl Member {
             pre_vote: options.pre_vote,
             minimum_lease_ttl: 1,
             lease_retry_ms: 3000,
+            append_bytes: options.append_bytes,
             log_cache_bytes: options.log_cache_bytes,
             request_nonce: nonce,
             seed,
@@ -247,10 +359,13 @@ impl Member {
         }
     }
 
-    fn bury(&mut self) {
+    /// The process is gone, whatever has ended it.
+    pub(crate) fn bury(&mut self) {
         self.running = None;
-        self.trouble.fuse.set(0);
-        self.trouble.blown.set(false);
+        let drag = self.trouble.drag.get();
+        self.trouble.end();
+        self.trouble.drag.set(drag);
+        self.trouble.has_failed.set(false);
         self.paused_until = 0;
     }
 }
@@ -272,7 +387,7 @@ impl Running {
                 Ok(Step::Refused(refusal)) => return Err(refused(refusal)),
                 Err(Stop::NeedPages(faults)) => {
                     let brought = self.space.bring_in(&faults);
-                    brought.map_err(|damage| finding!("a page is damaged: {damage}"))?;
+                    brought.map_err(|damage| finding!("{DAMAGED_PAGE}: {damage}"))?;
                 }
                 Err(stop) => return Err(finding!("a read stops: {stop}")),
             }
@@ -296,6 +411,25 @@ impl Running {
             })
         })?;
         Ok((revision, found))
+    }
+
+    /// Goes on with a scan of past events.
+    pub(crate) fn scan(
+        &self,
+        scan: &mut WatchScan<'_>,
+        budget: u32,
+        sink: &mut dyn FnMut(&Event<'_>),
+    ) -> Checked<Step<ScanSummary>> {
+        loop {
+            match scan.step(&self.reader.view(), &mut Budget::new(budget), sink) {
+                Ok(step) => return Ok(step),
+                Err(Stop::NeedPages(faults)) => {
+                    let brought = self.space.bring_in(&faults);
+                    brought.map_err(|damage| finding!("{DAMAGED_PAGE}: {damage}"))?;
+                }
+                Err(stop) => return Err(finding!("a scan stops: {stop}")),
+            }
+        }
     }
 
     /// A hash over all that members have in common in the root published now.

@@ -42,7 +42,7 @@ pub fn main() -> ExitCode {
         }
         match run(&options) {
             Ok(summary) => {
-                say(&format!("seed {seed}: {summary:?}"));
+                say(&format!("seed {seed}: {summary}"));
                 total.add(&summary);
             }
             Err(finding) => {
@@ -56,7 +56,7 @@ pub fn main() -> ExitCode {
         }
     }
     say(&format!(
-        "{} seeds, {findings} findings: {total:?}",
+        "{} seeds, {findings} findings: {total}",
         arguments.seeds
     ));
     ExitCode::from(u8::from(findings > 0))

@@ -1,39 +1,38 @@
 //! The cluster, its network and its clock.
 
+use super::causes;
 use super::checks::Checks;
 use super::clients::Clients;
 use super::faults::Fault;
 use super::history;
+use super::holders::{FIRST_HOLDER, Holder};
 use super::log::History;
-use super::member::Member;
-use super::options::{CALM, MICROSECOND, MILLISECOND, Options, SECOND, TICK};
+use super::member::{DAMAGED_PAGE, Member};
+use super::network::Sent;
+use super::options::{CALM, MILLISECOND, Options, SECOND, TICK};
 use super::random::Random;
 use super::summary::Summary;
+use super::watches::Watcher;
 use super::{Checked, Finding, finding};
 use reeve_engine::pages::{PageFault, PageSpace};
-use reeve_node::{Parcel, Turn};
-use reeve_raft::{Body, MemberId, Message};
+use reeve_raft::{ConfigurationState, MemberId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Pages that a member has asked for, from the store that it had then.
 pub(crate) struct Fetch {
-    id: MemberId,
-    life: u64,
-    space: Arc<PageSpace>,
-    faults: Vec<PageFault>,
+    pub(crate) id: MemberId,
+    pub(crate) life: u64,
+    pub(crate) space: Arc<PageSpace>,
+    pub(crate) faults: Vec<PageFault>,
     /// They are for a snapshot for another member.
-    is_for_snapshot: bool,
+    pub(crate) is_for_snapshot: bool,
 }
 
 /// What is going to happen.
 pub(crate) enum Event {
     Tick(MemberId),
-    Deliver(Box<Message>),
-    Hand {
-        from: MemberId,
-        parcel: Parcel,
-    },
+    Deliver(Box<Sent>),
     /// A member takes a turn, because something was left to do or it no longer stands still.
     Work(MemberId),
     /// Pages that a member has asked for are brought in.
@@ -44,6 +43,16 @@ pub(crate) enum Event {
         life: u64,
     },
     Restart(MemberId),
+    /// A member that was removed stops for good.
+    Leave(MemberId),
+    /// A member with a damaged disk is replaced.
+    Replace,
+    /// A disk is in order again.
+    Mend(MemberId, Fault),
+    /// Operators look after members when the faults are over.
+    TidyUp,
+    /// A watcher goes on.
+    Watch(usize),
     Ask(u64),
     GiveUp(u64),
     Fault(Fault),
@@ -64,8 +73,17 @@ pub(crate) struct World {
     pub(crate) summary: Summary,
     /// The phase without faults.
     pub(crate) calm: bool,
-    checks: Checks,
-    log: History,
+    pub(crate) checks: Checks,
+    pub(crate) log: History,
+    pub(crate) watchers: Vec<Watcher>,
+    /// The revision that each member has published.
+    pub(crate) published: BTreeMap<MemberId, i64>,
+    /// When each member has become leader last.
+    pub(crate) elected: BTreeMap<MemberId, u64>,
+    /// Members that an operator has added, and when.
+    pub(crate) newcomers: Vec<(u64, MemberId)>,
+    /// The members, by the index of the entry that made them so.
+    pub(crate) configurations: BTreeMap<u64, ConfigurationState>,
 }
 
 impl World {
@@ -82,18 +100,28 @@ impl World {
             calm: false,
             checks: Checks::default(),
             log: History::default(),
+            watchers: Vec::new(),
+            published: BTreeMap::new(),
+            elected: BTreeMap::new(),
+            newcomers: Vec::new(),
+            configurations: BTreeMap::new(),
             options,
         };
-        for id in world.options.members() {
+        for id in world.options.first_members() {
             let member = Member::new(id, &world.options, &mut world.random);
             world.members.insert(id, member);
             let first = world.random.between(0, TICK);
             world.schedule(first, Event::Tick(id));
             world.start(id)?;
         }
-        for client in 0..world.options.clients {
+        for client in 0..world.options.traffic.clients {
             world.schedule(SECOND, Event::Ask(client));
         }
+        for holder in FIRST_HOLDER..FIRST_HOLDER + world.options.traffic.holders {
+            world.clients.holders.insert(holder, Holder::new(holder));
+            world.schedule(SECOND, Event::Ask(holder));
+        }
+        world.add_watchers();
         world.schedule_faults();
         Ok(world)
     }
@@ -118,9 +146,13 @@ impl World {
         self.clients.stopped = true;
         self.run_until(end + CALM)?;
         self.check_recovery()?;
-        self.summary.revisions = self.log.len();
-        self.summary.expired = history::check(&self.clients.requests, &self.log)?;
-        Ok(())
+        self.summary.count_many("revisions", self.log.len());
+        let requests = &self.clients.requests;
+        history::check(requests, &self.log)?;
+        let expired = causes::check(requests, &self.log, self.options.skew_permille)?;
+        self.summary
+            .count_many("keys deleted with their lease", expired);
+        self.check_watchers()
     }
 
     /// The members as they are, for the reader of a finding.
@@ -128,11 +160,14 @@ impl World {
         let mut text = format!("at {} ms; {:?}\n", self.now / MILLISECOND, self.options);
         for (id, member) in &self.members {
             text += &match &member.running {
-                None => format!("{id}: down\n"),
+                None => format!(
+                    "{id}: down, lost {} left {}\n",
+                    member.is_lost, member.has_left
+                ),
                 Some(running) => {
                     let raft = running.node.consensus();
                     format!(
-                        "{id}: {:?} {:?} last {:?} start {:?} applied {} durable {} paused until {} ms {:?}\n",
+                        "{id}: {:?} {:?} last {:?} start {:?} applied {} durable {} paused until {} ms {:?} {:?}\n",
                         raft.leadership(),
                         raft.hard_state(),
                         raft.last_point(),
@@ -141,6 +176,7 @@ impl World {
                         raft.durable_index(),
                         member.paused_until / MILLISECOND,
                         running.node.state(),
+                        raft.configuration(),
                     )
                 }
             };
@@ -184,8 +220,7 @@ impl World {
     fn handle(&mut self, event: Event) -> Checked {
         match event {
             Event::Tick(id) => self.tick(id),
-            Event::Deliver(message) => self.deliver(*message),
-            Event::Hand { from, parcel } => self.hand(from, parcel),
+            Event::Deliver(sent) => self.deliver(*sent),
             Event::Work(id) => self.settle(id),
             Event::Pages(fetch) => self.bring_in(fetch),
             Event::Die { id, life } => {
@@ -195,6 +230,17 @@ impl World {
                 Ok(())
             }
             Event::Restart(id) => self.start(id),
+            Event::Leave(id) => {
+                self.leave(id);
+                Ok(())
+            }
+            Event::Replace => self.replace(),
+            Event::Mend(id, fault) => {
+                self.mend(id, fault);
+                Ok(())
+            }
+            Event::TidyUp => self.tidy_up(),
+            Event::Watch(number) => self.watch(number),
             Event::Ask(client) => self.ask(client),
             Event::GiveUp(number) => {
                 self.give_up(number);
@@ -217,12 +263,26 @@ impl World {
         let Some(member) = self.members.get_mut(&id) else {
             return Ok(());
         };
-        if member.running.is_some() {
+        if member.running.is_some() || member.is_gone() {
             return Ok(());
         }
-        member.start(&self.options, seed, now)?;
+        if let Err(why) = member.start(&self.options, seed, now) {
+            if member.trouble.is_full(now) {
+                self.summary.count("starts refused by a full disk");
+                self.schedule(SECOND, Event::Restart(id));
+                return Ok(());
+            }
+            return self.stopped(id, &why);
+        }
+        self.published.insert(
+            id,
+            member
+                .running
+                .as_ref()
+                .map_or(0, |running| running.node.state().revision),
+        );
         if member.trouble.blown.get() {
-            self.summary.fuses += 1;
+            self.summary.count("fuses");
             self.crash(id);
             return Ok(());
         }
@@ -246,45 +306,6 @@ impl World {
         self.settle(id)
     }
 
-    fn deliver(&mut self, message: Message) -> Checked {
-        let (id, from) = (message.to, message.from);
-        let now = self.now;
-        let Some(member) = self.members.get_mut(&id) else {
-            return Ok(());
-        };
-        let paused_until = member.paused_until;
-        let Some(running) = &mut member.running else {
-            return Ok(());
-        };
-        if paused_until > now {
-            self.schedule(paused_until - now, Event::Deliver(Box::new(message)));
-            return Ok(());
-        }
-        self.summary.messages += 1;
-        let stepped = running.node.step(from, message);
-        stepped.map_err(|error| finding!("member {id} refuses a message: {error}"))?;
-        self.settle(id)
-    }
-
-    /// A parcel arrives.
-    fn hand(&mut self, from: MemberId, parcel: Parcel) -> Checked {
-        let (id, now) = (parcel.to, self.now);
-        let Some(member) = self.members.get_mut(&id) else {
-            return Ok(());
-        };
-        let paused_until = member.paused_until;
-        let Some(running) = &mut member.running else {
-            return Ok(());
-        };
-        if paused_until > now {
-            self.schedule(paused_until - now, Event::Hand { from, parcel });
-            return Ok(());
-        }
-        let taken = running.node.take_parcel(from, &parcel.bytes);
-        taken.map_err(|error| finding!("member {id} refuses a parcel: {error}"))?;
-        self.settle(id)
-    }
-
     /// Brings in pages, and has them used before anything else can put them out again.
     fn bring_in(&mut self, fetch: Fetch) -> Checked {
         let (id, now) = (fetch.id, self.now);
@@ -302,9 +323,12 @@ impl World {
                 return Ok(());
             }
             let brought = fetch.space.bring_in(&fetch.faults);
+            // What was asked of a store that another has replaced is of no use any more.
             let is_current = Arc::ptr_eq(&fetch.space, &running.space);
-            if is_current {
-                brought.map_err(|damage| finding!("member {id} has a damaged page: {damage}"))?;
+            if let Err(damage) = brought
+                && is_current
+            {
+                return self.stopped(id, &format!("{DAMAGED_PAGE}: {damage}"));
             }
             match (is_current, fetch.is_for_snapshot) {
                 (false, _) => {}
@@ -315,204 +339,26 @@ impl World {
         self.settle(id)
     }
 
-    /// Lets a member take a turn, and does what it asks.
-    pub(crate) fn settle(&mut self, id: MemberId) -> Checked {
-        let now = self.now;
-        let Some(member) = self.members.get_mut(&id) else {
-            return Ok(());
-        };
-        if !member.is_active(now) {
-            return Ok(());
-        }
-        let Some(running) = &mut member.running else {
-            return Ok(());
-        };
-        member.medium.advance_to(now);
-        let now_ms = now / MILLISECOND;
-        let outcome = running.node.turn(now_ms, &mut running.turn);
-        outcome.map_err(|error| finding!("member {id} stops: {error}"))?;
-        if member.trouble.blown.get() {
-            // Nothing of this turn has left the member.
-            self.summary.fuses += 1;
-            self.crash(id);
-            return Ok(());
-        }
-        running.follow_store();
-        let mut turn = std::mem::take(&mut running.turn);
-        let outcome = self.take_turn(id, &mut turn);
-        let running = self.members.get_mut(&id);
-        if let Some(running) = running.and_then(|member| member.running.as_mut()) {
-            running.turn = turn;
-        }
-        outcome
-    }
-
-    fn take_turn(&mut self, id: MemberId, turn: &mut Turn) -> Checked {
-        self.check_turn(id, turn)?;
-        for message in turn.messages.drain(..) {
-            self.checks.sent(&message)?;
-            self.transmit(message);
-        }
-        for parcel in turn.parcels.drain(..) {
-            self.send_parcel(id, parcel);
-        }
-        for is_for_snapshot in [false, true] {
-            self.fetch_pages(id, turn, is_for_snapshot);
-        }
-        self.summary.installed += turn
-            .reports
-            .iter()
-            .filter(|line| line.starts_with("installed"))
-            .count() as u64;
-        turn.reports.clear();
-        if let Some(notice) = turn.notices.pop() {
-            return Err(finding!("member {id} has something to say: {notice}"));
-        }
-        if turn.work_left {
-            self.schedule(20 * MICROSECOND, Event::Work(id));
-        }
-        for answered in turn.answers.drain(..) {
-            self.answer(id, answered);
-        }
-        for number in turn.reads.drain(..) {
-            self.answer_read(id, number)?;
-        }
-        for request in turn.refused.drain(..) {
-            // A copy of the message may have got through all the same.
-            self.end(request.sequence, super::history::Told::Nothing);
-        }
-        turn.members.clear();
-        Ok(())
-    }
-
-    fn fetch_pages(&mut self, id: MemberId, turn: &mut Turn, is_for_snapshot: bool) {
-        let faults = match is_for_snapshot {
-            false => std::mem::take(&mut turn.faults),
-            true => std::mem::take(&mut turn.snapshot_faults),
-        };
-        let member = &self.members[&id];
-        let (life, Some(running)) = (member.life, &member.running) else {
-            return;
-        };
-        if faults.is_empty() {
-            return;
-        }
-        let fetch = Fetch {
-            id,
-            life,
-            space: Arc::clone(&running.space),
-            faults,
-            is_for_snapshot,
-        };
-        let delay = self.random.between(50 * MICROSECOND, 3 * MILLISECOND);
-        self.schedule(delay, Event::Pages(fetch));
-    }
-
-    fn check_turn(&mut self, id: MemberId, turn: &mut Turn) -> Checked {
-        let Some(member) = self.members.get_mut(&id) else {
-            return Ok(());
-        };
-        let Some(running) = &member.running else {
-            return Ok(());
-        };
-        let raft = running.node.consensus();
-        for published in turn.published.drain(..) {
-            self.log.publish(id, &published, self.now)?;
-        }
-        self.checks.committed(raft, member.checked)?;
-        member.checked = raft.commit_index();
-        let state = running.node.state();
-        if running.node.status().applied == state.applied_index {
-            self.checks.state(id, state)?;
-            if state.applied_index.is_multiple_of(16) && state.applied_index > member.hashed {
-                member.hashed = state.applied_index;
-                let hash = running.hash()?;
-                let compared = self.checks.hash(id, state.applied_index, hash)?;
-                self.summary.compared += u64::from(compared);
-            }
-        }
-        self.summary.note(&[
-            self.now,
-            id,
-            raft.term(),
-            raft.commit_index(),
-            raft.last_point().index,
-            state.applied_index,
-            member.medium.operations(),
-            turn.messages.len() as u64,
-        ]);
-        if turn.leadership.take().is_some() && self.checks.leader(raft)? {
-            self.summary.leaders += 1;
-            self.maybe_topple(id);
-        }
-        Ok(())
-    }
-
-    /// A message is sent; its fate is drawn.
-    fn transmit(&mut self, message: Message) {
-        self.maybe_die_voting(&message);
-        let cut = self.cuts.contains(&(message.from, message.to));
-        if cut || !self.calm && self.random.chance(self.options.loss_permille) {
-            return;
-        }
-        if !self.calm && self.random.chance(self.options.repeat_permille) {
-            let delay = self.delay();
-            self.schedule(delay, Event::Deliver(Box::new(message.clone())));
-        }
-        let delay = self.delay();
-        self.schedule(delay, Event::Deliver(Box::new(message)));
-    }
-
-    /// A parcel is sent; it fares like a message.
-    fn send_parcel(&mut self, from: MemberId, parcel: Parcel) {
-        let cut = self.cuts.contains(&(from, parcel.to));
-        if cut || !self.calm && self.random.chance(self.options.loss_permille) {
-            return;
-        }
-        if !self.calm && self.random.chance(self.options.repeat_permille) {
-            let (delay, parcel) = (self.delay(), parcel.clone());
-            self.schedule(delay, Event::Hand { from, parcel });
-        }
-        let delay = self.delay();
-        self.schedule(delay, Event::Hand { from, parcel });
-    }
-
-    /// Some members die as soon as they have voted.
-    fn maybe_die_voting(&mut self, message: &Message) {
-        let votes = matches!(message.body, Body::VoteResponse { granted: true });
-        if votes && !self.calm && self.random.chance(self.options.die_voting_permille) {
-            let (id, life) = (message.from, self.members[&message.from].life);
-            let delay = self.random.between(0, self.options.delay);
-            self.schedule(delay, Event::Die { id, life });
-        }
-    }
-
-    fn delay(&mut self) -> u64 {
-        if self.calm {
-            return self.random.between(100 * MICROSECOND, MILLISECOND);
-        }
-        let usual = self.random.between(50 * MICROSECOND, self.options.delay);
-        if self.random.chance(self.options.late_permille) {
-            usual * self.random.between(1, 100)
-        } else {
-            usual
-        }
-    }
-
     /// The faults end.
     fn calm_down(&mut self) -> Checked {
         self.calm = true;
         self.cuts.clear();
-        for id in self.options.members() {
+        for id in self.everybody() {
             if let Some(member) = self.members.get_mut(&id) {
                 member.paused_until = member.paused_until.min(self.now);
                 member.trouble.slowest.set(MILLISECOND);
-                member.trouble.fuse.set(0);
-                member.trouble.blown.set(false);
+                member.trouble.end();
+                member.trouble.die_installing_permille.set(0);
+                member.trouble.empty(self.now);
+                member.medium.set_capacity(u64::MAX);
             }
-            self.start(id)?;
-            self.settle(id)?;
+            // Who was never part of the cluster is not started now.
+            if self.members[&id].life > 0 {
+                self.start(id)?;
+                self.settle(id)?;
+            }
         }
+        self.schedule(SECOND, Event::TidyUp);
         Ok(())
     }
 
@@ -520,7 +366,9 @@ impl World {
     fn check_recovery(&mut self) -> Checked {
         let committed = self.checks.committed_index();
         let mut leaders = 0;
-        for (id, member) in &self.members {
+        let everybody = self.configuration();
+        for id in everybody.members() {
+            let member = &self.members[&id];
             let Some(running) = &member.running else {
                 return Err(finding!("recovery: member {id} is down"));
             };
@@ -531,7 +379,7 @@ impl World {
                 ));
             }
             let hash = running.hash()?;
-            self.checks.hash(*id, applied, hash)?;
+            self.checks.hash(id, applied, hash)?;
             if !running.node.lessor().is_empty() {
                 let left: Vec<i64> = running.node.lessor().ids().collect();
                 return Err(finding!(
@@ -545,11 +393,13 @@ impl World {
         }
         let late = |request: &&history::Request| request.called > self.options.faulty + 5 * SECOND;
         let requests = self.clients.requests.iter().filter(late);
-        let unanswered = requests.filter(|request| request.ended.is_none()).count();
-        let open = self.options.clients as usize;
-        if unanswered > open {
+        let unanswered: Vec<_> = requests.filter(|request| request.ended.is_none()).collect();
+        let open = (self.options.traffic.clients + self.options.traffic.holders) as usize;
+        if unanswered.len() > open {
             return Err(finding!(
-                "recovery: {unanswered} requests without an answer"
+                "recovery: {} requests without an answer: {:?}",
+                unanswered.len(),
+                unanswered.last()
             ));
         }
         Ok(())

@@ -67,6 +67,37 @@ impl Change {
             Self::Name(_) => None,
         }
     }
+
+    /// Takes over the bytes of a newer write of the same file, as far as the two overlap, and ends where a newer change
+    /// has ended the file.
+    pub(super) fn overwrite(&mut self, newer: &Change) {
+        let Self::Write { offset, bytes, .. } = self else {
+            return;
+        };
+        let mut patched = bytes.to_vec();
+        match newer {
+            Self::Write {
+                offset: newer_offset,
+                bytes: newer_bytes,
+                ..
+            } => {
+                let first = (*offset).max(*newer_offset);
+                let end =
+                    (*offset + bytes.len() as u64).min(newer_offset + newer_bytes.len() as u64);
+                if first >= end {
+                    return;
+                }
+                let (here, there) = ((first - *offset) as usize, (first - newer_offset) as usize);
+                let length = (end - first) as usize;
+                patched[here..here + length].copy_from_slice(&newer_bytes[there..there + length]);
+            }
+            Self::Length { length, .. } => {
+                patched.truncate(length.saturating_sub(*offset) as usize);
+            }
+            Self::Grow { .. } | Self::Name(_) => return,
+        }
+        *bytes = patched.into();
+    }
 }
 
 /// The files of a medium, as programs see them or as they would survive a loss of power.

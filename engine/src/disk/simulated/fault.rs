@@ -26,9 +26,10 @@ pub struct Request<'a> {
 /// How an operation goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It fails with this error number. A failed write may have reached the medium in part; a failed
-    /// flush leaves its writes visible but never makes them durable, as Linux does: a second flush
-    /// succeeds and means nothing.
+    /// It fails with this error number. A failed write may have reached the medium in part: how far is drawn,
+    /// and seen from then on. A failed flush leaves its writes visible but never makes them durable, as Linux
+    /// does: a second flush succeeds and means nothing, and a loss of power may undo them until the same bytes
+    /// are written again.
     Error(i32),
     /// The device is full. Nothing is written.
     NoSpace,

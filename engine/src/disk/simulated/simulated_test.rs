@@ -265,6 +265,59 @@ fn a_failed_flush_never_becomes_durable_by_a_second_one() {
 }
 
 #[test]
+fn what_a_failed_flush_leaves_in_doubt_does_not_come_back_over_later_bytes() {
+    let medium = SimulatedMedium::new();
+    let mut disk = medium.attach();
+    let file = open(&mut disk, A);
+    sync_root(&mut disk);
+    write(&mut disk, file, 0, 3).unwrap();
+    write(&mut disk, file, 1, 4).unwrap();
+    medium.set_host(FailNth {
+        number: medium.operations(),
+        fault: Fault::Error(libc::EIO),
+    });
+    assert!(run(&mut disk, Operation::Sync { file }).is_err());
+    write(&mut disk, file, 0, 5).unwrap();
+    run(&mut disk, Operation::Sync { file }).unwrap();
+    let images = medium.crash_images(1000);
+    let outcomes: BTreeSet<_> = images
+        .iter()
+        .map(|image| firsts(image, A).unwrap())
+        .collect();
+    assert!(outcomes.iter().all(|blocks| blocks[0] == 5), "{outcomes:?}");
+    assert!(
+        outcomes.contains(&vec![5]) && outcomes.contains(&vec![5, 4]),
+        "the other is still in doubt: {outcomes:?}"
+    );
+}
+
+#[test]
+fn a_failed_write_is_seen_as_far_as_it_has_happened() {
+    let mut written = BTreeSet::new();
+    for padding in 0..20 {
+        let medium = SimulatedMedium::new();
+        let mut disk = medium.attach();
+        let file = open(&mut disk, A);
+        sync_root(&mut disk);
+        write(&mut disk, file, 0, 3).unwrap();
+        for _ in 0..=padding {
+            run(&mut disk, Operation::Sync { file }).unwrap();
+        }
+        medium.set_host(FailNth {
+            number: medium.operations(),
+            fault: Fault::Error(libc::EIO),
+        });
+        assert!(write(&mut disk, file, 0, 9).is_err());
+        let seen = medium.read_file(Path::new(A)).unwrap();
+        written.insert(seen.iter().filter(|byte| **byte == 9).count() / SECTOR_BYTES);
+        drop(disk);
+        medium.lose_power(|_| Fate::Kept);
+        assert_eq!(medium.read_file(Path::new(A)), Some(seen));
+    }
+    assert!(written.len() > 3, "none, some and all sectors: {written:?}");
+}
+
+#[test]
 fn the_disk_fills_up_and_space_comes_back() {
     let medium = SimulatedMedium::new();
     medium.set_capacity(3 * BLOCK_BYTES as u64);

@@ -74,6 +74,10 @@ pub fn settle_page_files(
     pages: &Path,
 ) -> Result<Vec<String>, DiskError> {
     let (directory, prefix) = (directory(pages), prefix(pages));
+    // The process before may have been killed right after it had given a file its name: what is relied on from now on has
+    // to survive a loss of power.
+    let path = directory.clone();
+    drive::perform(disk, Operation::SyncDirectory { path })?;
     let path = directory.clone();
     let (Outcome::Listed(entries), _) = drive::perform(disk, Operation::List { path })? else {
         unreachable!("a list is answered by one")
@@ -128,5 +132,34 @@ impl PageFiles for SimulatedPageFiles {
     fn source(&self, path: &Path) -> io::Result<Box<dyn PageSource>> {
         let source = SimulatedSource::new(&self.medium, path.to_path_buf(), self.range_bytes)?;
         Ok(Box::new(source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reeve_engine::disk::simulated::Fate;
+    use reeve_engine::wal::{Identity, WalOptions};
+
+    #[test]
+    fn a_name_that_was_given_right_before_the_process_was_killed_outlives_a_loss_of_power() {
+        let medium = SimulatedMedium::new();
+        let pages = Path::new("/pages");
+        let installed = path_of(pages, LogPoint { index: 7, term: 1 });
+        medium.write_file(pages, b"old");
+        medium.write_file(&installed, b"new");
+        let mut disk = medium.attach();
+        let [rename, _flush] = naming(pages, installed);
+        drive::perform(&mut disk, rename).unwrap();
+        drop(disk);
+        let mut disk = medium.attach();
+        let identity = Identity {
+            cluster_id: 1,
+            member_id: 1,
+        };
+        let log = Wal::open(&mut disk, Path::new("/wal"), WalOptions::new(identity)).unwrap();
+        settle_page_files(&mut disk, &log.wal, pages).unwrap();
+        medium.lose_power(|_| Fate::Lost);
+        assert_eq!(medium.read_file(pages), Some(b"new".to_vec()));
     }
 }

@@ -1,6 +1,7 @@
 //! Members that need what the log no longer holds.
 
 use super::*;
+use reeve_engine::disk::Action;
 use reeve_engine::disk::simulated::{Fault, Request, Verdict};
 use reeve_engine::mvcc::{HashKvTask, HashTask};
 use reeve_engine::pages::Outcome;
@@ -241,4 +242,33 @@ fn power_may_fail_at_every_operation_of_the_disk() {
         installed > 0,
         "no crash came between the record and the name"
     );
+}
+
+#[test]
+fn the_log_may_be_cut_while_entries_are_read_back_for_a_follower() {
+    let mut cluster = Cluster::new(3, 0, 60);
+    let (leader, follower) = (cluster.leader().unwrap(), cluster.follower());
+    cluster.cut.insert(follower);
+    for number in 0..40 {
+        cluster.put(leader, format!("early {number}").as_bytes(), &[7; 1000]);
+    }
+    // What the follower needs is still in the log, but it is read so slowly that it is gone before it has been read.
+    cluster.media[&leader].set_host(|request: &Request<'_>| {
+        let is_slow = request.action == Action::Read && request.path.starts_with("/wal");
+        match is_slow {
+            true => Verdict::after(5_000_000_000),
+            false => Verdict::PROMPT,
+        }
+    });
+    cluster.cut.clear();
+    for number in 0..200 {
+        cluster.put(leader, format!("late {number}").as_bytes(), &[7; 1000]);
+        if number % 20 == 0 {
+            (0..5).for_each(|_| cluster.tick());
+        }
+    }
+    cluster.media[&leader].set_host(|_: &Request<'_>| Verdict::PROMPT);
+    cluster.wait_until(|cluster| cluster.members[&follower].node.state().revision == 241);
+    let is_installed = |line: &String| line.starts_with("installed");
+    assert!(cluster.reports.iter().any(is_installed));
 }

@@ -33,6 +33,7 @@ fn options() -> NodeOptions {
         pre_vote: true,
         minimum_lease_ttl: 2,
         lease_retry_ms: 7000,
+        append_bytes: 1 << 20,
         log_cache_bytes: 1 << 20,
         request_nonce: NONCE,
         seed: 1,
