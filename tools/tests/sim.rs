@@ -156,7 +156,7 @@ fn finds_a_stale_read_index() {
 
 #[test]
 fn finds_two_configuration_changes_at_once() {
-    check_planted("two-configuration-changes", 10);
+    check_planted("two-configuration-changes", 1);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn finds_a_read_before_its_index_is_applied() {
 
 #[test]
 fn finds_a_checkpoint_ahead_of_the_log() {
-    check_planted("checkpoint-ahead", 141);
+    check_planted("checkpoint-ahead", 1);
 }
 
 #[test]
