@@ -175,6 +175,8 @@ impl Sequencer {
             }
             self.turn()?;
             self.send();
+            // Not before: a member that is removed hears of it by the last messages that go to it.
+            self.note_members();
             self.hand_out();
             if !is_told && self.farewell.is_some_and(|at| Instant::now() >= at) {
                 is_told = true;
@@ -299,7 +301,6 @@ impl Sequencer {
             self.propose_parked();
             self.turn.work_left = true;
         }
-        self.note_members();
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use rustix::process::Signal;
 
+use super::{id_of, list, remove};
 use crate::faults::{assert_writes, begin};
 use crate::history::{assert_sound, longest_outage};
 use crate::members::{Plan, forms_clusters, name};
@@ -39,4 +40,28 @@ fn a_leader_that_is_stopped_hands_over() {
         "{test}: longest write outage {} ms",
         longest_outage(&history).as_millis()
     ));
+}
+
+/// Whoever asks a member to remove itself is answered, be it the leader or not; then the member ends.
+#[test]
+fn members_remove_themselves_when_they_are_asked() {
+    let test = "members_remove_themselves_when_they_are_asked";
+    let _turn = turn::alone();
+    if !forms_clusters(test) {
+        return;
+    }
+    let mut cluster = Plan::new(4).directly().start();
+    for leads in [false, true, false] {
+        let member = match leads {
+            true => cluster.leader(),
+            false => cluster.follower(),
+        };
+        let endpoint = cluster.members[member].endpoint();
+        let id = id_of(&list(&endpoint), cluster.members[member].name());
+        remove(&endpoint, id);
+        let end = cluster.members.remove(member).refusal();
+        assert_eq!(end.code, Some(0), "{}", end.stderr);
+        let left = cluster.members[0].endpoint();
+        assert_eq!(list(&left).len(), cluster.members.len());
+    }
 }
