@@ -76,8 +76,8 @@ impl Default for CheckpointOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Room {
     Enough,
-    /// The disk has been asked for more.
-    Asked(SpaceRequest),
+    /// The disk has been asked for more, and whether it had refused before.
+    Asked(SpaceRequest, bool),
     /// The disk is full. It is asked again at this time, in milliseconds.
     Refused(u64),
 }
@@ -125,7 +125,7 @@ impl Checkpoints {
 
     /// Whether nothing is under way in the file.
     pub(crate) fn is_idle(&self) -> bool {
-        self.job.is_none() && !matches!(self.room, Room::Asked(_))
+        self.job.is_none() && !matches!(self.room, Room::Asked(..))
     }
 
     /// Whether a completion with this token is of the page file.
@@ -135,7 +135,7 @@ impl Checkpoints {
 
     /// Whether the disk has refused room that the page file wants.
     pub(crate) fn is_out_of_room(&self) -> bool {
-        matches!(self.room, Room::Refused(_))
+        matches!(self.room, Room::Refused(_) | Room::Asked(_, true))
     }
 
     fn log_bytes(&self, wal: &Wal) -> u64 {
@@ -157,7 +157,7 @@ impl Checkpoints {
             self.waits_for_disk = false;
             return Ok(());
         }
-        let Room::Asked(request) = self.room else {
+        let Room::Asked(request, _) = self.room else {
             unreachable!("room was granted that nobody has asked for")
         };
         self.room = match completion.result {
@@ -178,7 +178,7 @@ impl Checkpoints {
             wal.retry_space();
         }
         match self.room {
-            Room::Asked(_) => return,
+            Room::Asked(..) => return,
             Room::Refused(at) if now_ms < at => return,
             Room::Enough | Room::Refused(_) => {}
         }
@@ -186,7 +186,7 @@ impl Checkpoints {
             self.room = Room::Enough;
             return;
         };
-        self.room = Room::Asked(request);
+        self.room = Room::Asked(request, matches!(self.room, Room::Refused(_)));
         let (file, offset, length) = (self.file, request.offset, request.length);
         let operation = Operation::Allocate {
             file,

@@ -24,7 +24,9 @@ impl<D: Disk> Node<D> {
         let Body::Append { entries, .. } = body else {
             return true;
         };
-        if entries.is_empty() || !self.is_disk_full {
+        // With a further segment at hand it is the page file that lacks room, and what frees that has to come through.
+        let has_segment = self.wal.space() == Space::Ready;
+        if entries.is_empty() || !self.is_disk_full || has_segment {
             return true;
         }
         let bytes: u64 = entries

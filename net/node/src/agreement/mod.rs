@@ -82,6 +82,8 @@ pub(crate) struct Agreement {
     differing: BTreeSet<MemberId>,
     /// Members differ, and none of them has a majority.
     undecided: bool,
+    /// The entry of the last verdict that this leader has sent.
+    verdict_at: u64,
     /// This member must not go on.
     fence: Option<Verdict>,
     /// Lines for the operator.
@@ -151,6 +153,7 @@ impl<D: Disk> Node<D> {
         }
         if !self.raft.is_leader() {
             agreement.comparison = None;
+            agreement.undecided = false;
             return;
         }
         if agreement.comparison.is_some() {
@@ -196,6 +199,7 @@ impl<D: Disk> Node<D> {
         if turn.parcels.len() == before {
             return;
         }
+        self.agreement.replied = Some(Reply { index, digest });
         self.agreement.comparison = Some(Comparison {
             index,
             begun: self.agreement.tick,
@@ -241,10 +245,12 @@ impl<D: Disk> Node<D> {
             .filter(|(_, other)| other.since == digest.since && other.value != digest.value)
             .map(|(member, _)| *member)
             .collect();
-        let is_news = !differing.is_subset(&self.agreement.differing);
-        if differing.is_empty() || !is_news {
+        // Once for each comparison, not once for ever: a verdict may be lost on its way to the one that it is about.
+        let is_told = self.agreement.verdict_at == comparison.index;
+        if differing.is_empty() || is_told {
             return;
         }
+        self.agreement.verdict_at = comparison.index;
         let verdict = Verdict {
             index: comparison.index,
             digest,
@@ -262,13 +268,16 @@ impl<D: Disk> Node<D> {
 
     /// Takes a question of another member.
     pub(crate) fn take_question(&mut self, from: MemberId, question: &Question) {
-        self.agreement.asked.insert(from, question.index);
+        if self.raft.configuration().contains(from) {
+            self.agreement.asked.insert(from, question.index);
+        }
     }
 
     /// Takes the digest of another member.
     pub(crate) fn take_reply(&mut self, from: MemberId, reply: &Reply) {
         if let Some(comparison) = &mut self.agreement.comparison
             && comparison.index == reply.index
+            && self.raft.configuration().contains(from)
         {
             comparison.digests.insert(from, reply.digest);
         }
@@ -276,7 +285,8 @@ impl<D: Disk> Node<D> {
 
     /// Takes what the leader has found.
     pub(crate) fn take_verdict(&mut self, from: MemberId, verdict: Verdict) {
-        if self.raft.configuration().contains(from) {
+        // Only a leader compares.
+        if self.raft.leader() == Some(from) {
             self.note_verdict(from, verdict);
         }
     }

@@ -37,42 +37,35 @@ pub(super) async fn catch_up(hub: &Hub) -> bool {
     scan(hub, &catch_up).await
 }
 
-/// Scans until enough has been found or the end is reached, and hands over what was found.
+/// Scans until enough has been found or the end is reached, and hands over what was found. What the watchers' clients have not
+/// taken yet is looked at again before the next scan.
 async fn scan(hub: &Hub, catch_up: &CatchUp) -> bool {
     let everything = Interval::From(&[]);
-    let mut from = catch_up.from;
-    while from <= catch_up.to {
-        let mut gathering = Gathering::new(hub, catch_up);
-        let mut task = WatchScan::new(everything, from, catch_up.to, REVISIONS_AT_ONCE);
-        let summary = loop {
-            match gathering.step(&mut task) {
-                Ok(Step::Done(summary)) => break summary,
-                Ok(Step::Yield) => glommio::yield_if_needed().await,
-                Ok(Step::Refused(Refusal::Compacted { compacted })) => {
-                    hub.overtaken(catch_up, compacted);
+    let mut gathering = Gathering::new(hub, catch_up);
+    let mut task = WatchScan::new(everything, catch_up.from, catch_up.to, REVISIONS_AT_ONCE);
+    let summary = loop {
+        match gathering.step(&mut task) {
+            Ok(Step::Done(summary)) => break summary,
+            Ok(Step::Yield) => glommio::yield_if_needed().await,
+            Ok(Step::Refused(Refusal::Compacted { compacted })) => {
+                hub.overtaken(catch_up, compacted);
+                return true;
+            }
+            Ok(Step::Refused(_)) => return false,
+            // The scan goes on with the event for which pages were missing: what was found before stays, because in a
+            // large store the pages of all of it never are in memory at once.
+            Err(stop) => match hub.gate().resolve(stop).await {
+                Ok(()) => {}
+                Err(Failure::Damaged(page)) => {
+                    crate::error!("past events cannot be read", "error" => page.to_string());
+                    hub.unreadable(catch_up, CORRUPT);
                     return true;
                 }
-                Ok(Step::Refused(_)) => return false,
-                // The scan goes on with the event for which pages were missing: what was found before stays, because
-                // in a large store the pages of all of it never are in memory at once.
-                Err(stop) => match hub.gate().resolve(stop).await {
-                    Ok(()) => {}
-                    Err(Failure::Damaged(page)) => {
-                        crate::error!("past events cannot be read", "error" => page.to_string());
-                        hub.unreadable(catch_up, CORRUPT);
-                        return true;
-                    }
-                    Err(_) => return false,
-                },
-            }
-        };
-        let full = gathering.deliveries.bytes() >= BYTES_AT_ONCE;
-        hub.caught_up(catch_up, gathering.deliveries, summary.next);
-        if full || summary.next <= from {
-            return true;
+                Err(_) => return false,
+            },
         }
-        from = summary.next;
-    }
+    };
+    hub.caught_up(catch_up, gathering.deliveries, summary.next);
     true
 }
 
