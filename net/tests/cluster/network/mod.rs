@@ -83,6 +83,19 @@ pub struct Network {
     _runtime: tokio::runtime::Runtime,
 }
 
+const ATTEMPTS: usize = 20;
+
+/// Listens on a free port. One may be taken by somebody else between being found and being used.
+async fn listen() -> (u16, TcpListener) {
+    for _ in 0..ATTEMPTS {
+        let port = ports::free();
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
+            return (port, listener);
+        }
+    }
+    panic!("{ATTEMPTS} ports that were free could not be listened on");
+}
+
 impl Network {
     /// A network whose members listen on these ports.
     pub fn new(listening: &[u16]) -> Network {
@@ -100,10 +113,7 @@ impl Network {
         let recorder = Recorder::default();
         let mut ports = Vec::new();
         for (member, target) in listening.iter().enumerate() {
-            let port = ports::free();
-            let listener = runtime
-                .block_on(TcpListener::bind(("127.0.0.1", port)))
-                .expect("the port is free");
+            let (port, listener) = runtime.block_on(listen());
             let door = Door {
                 member,
                 target: SocketAddr::from(([127, 0, 0, 1], *target)),
