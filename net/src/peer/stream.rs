@@ -27,7 +27,8 @@ impl PeerStream {
         PeerStream(Transport::Tls(Box::new(stream)))
     }
 
-    /// Reads what is there; [`io::ErrorKind::WouldBlock`] if that is nothing, 0 at the end.
+    /// Reads what is there; [`io::ErrorKind::WouldBlock`] if that is nothing, 0 at the end. Less than `into` holds means that
+    /// nothing is left for which [`readable`](Self::readable) would not wake.
     pub(crate) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
         match &self.0 {
             Transport::Plain(socket) => socket.try_read(into),

@@ -109,17 +109,34 @@ impl TlsStream {
         }
     }
 
-    /// Reads what is there; [`io::ErrorKind::WouldBlock`] if that is nothing, 0 at the end.
+    /// Reads what is there; [`io::ErrorKind::WouldBlock`] if that is nothing, 0 at the end. As with a socket, whoever gets
+    /// less than `into` holds may wait until more arrives: nothing that has been read from the socket stays behind here.
     pub(crate) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
         let mut state = self.state.borrow_mut();
+        let mut filled = 0;
         loop {
-            match state.session.reader().read(into) {
+            let room = into.get_mut(filled..).unwrap_or_default();
+            match state.session.reader().read(room) {
+                // The end, or no room.
+                Ok(0) => return Ok(filled),
+                Ok(count) => {
+                    filled += count;
+                    continue;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // The end without a farewell: whoever reads knows by the content whether something is missing.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
-                other => return other,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(filled),
+                Err(_) if filled > 0 => return Ok(filled),
+                Err(error) => return Err(error),
             }
-            state.receive(&self.socket)?;
+            if filled > 0 && !state.may_have_more() {
+                return Ok(filled);
+            }
+            match state.receive(&self.socket) {
+                // What is wrong is still wrong the next time.
+                Err(_) if filled > 0 => return Ok(filled),
+                other => other?,
+            }
         }
     }
 
@@ -175,6 +192,12 @@ impl TlsStream {
 }
 
 impl State {
+    /// Whether there may be encrypted bytes that the session has not seen: the rest of those that were read, of which it
+    /// takes only some at a time, or others behind them.
+    fn may_have_more(&self) -> bool {
+        self.taken < self.read || self.read == READ_BYTES
+    }
+
     /// Takes encrypted bytes from the socket; [`io::ErrorKind::WouldBlock`] if there are none.
     fn receive(&mut self, socket: &Socket) -> io::Result<()> {
         if let Some(failure) = &self.failure {

@@ -5,6 +5,7 @@ use super::{Credentials, TlsStream, check_origin};
 use crate::config::{Config, TransportSecurity, Url};
 use crate::listen::{Socket, Stream};
 use crate::peer::PeerStream;
+use std::io::IoSlice;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::rc::Rc;
@@ -350,6 +351,57 @@ fn members_with_certificates_of_their_own_making_understand_each_other() {
     };
     let ((one, _one), (two, _two)) = (made(), made());
     assert_eq!(meet(&one, &two, "localhost"), (Ok(()), Ok(())));
+}
+
+/// A connection between two who believe each other, after its handshake: who was dialled, and who dialled.
+async fn connected(scene: &Scene) -> (TlsStream, TlsStream) {
+    let credentials = credentials(scene.member.clone());
+    let url = Url::parse("https://127.0.0.1:1").unwrap();
+    let (near, far) = sockets();
+    let far = TlsStream::accepted(socket(far), credentials.server_session().unwrap());
+    let near = TlsStream::connected(socket(near), credentials.client_session(&url).unwrap());
+    let (one, other) = futures_lite::future::zip(far.handshake(), near.handshake()).await;
+    one.unwrap();
+    other.unwrap();
+    (far, near)
+}
+
+#[test]
+fn nothing_that_has_arrived_waits_for_what_arrives_later() {
+    const RECORD: usize = 3000;
+    let builder = glommio::LocalExecutorBuilder::new(glommio::Placement::Unbound);
+    let executor = builder.spawn(|| async {
+        let scene = Scene::new();
+        for (records, room) in [(2, 64 << 10), (15, 64 << 10), (15, 20_000)] {
+            let (far, near) = connected(&scene).await;
+            for number in 0..records {
+                let said = [number as u8; RECORD];
+                let written = near.try_write_pieces(&[IoSlice::new(&said)]).unwrap();
+                assert_eq!(written, RECORD);
+                near.try_flush().unwrap();
+            }
+            far.readable().await.unwrap();
+            glommio::timer::sleep(Duration::from_millis(50)).await;
+            // As long as it is filled there may be more; after that whoever reads waits for the socket.
+            let (mut heard, mut piece) = (Vec::new(), vec![0; room]);
+            loop {
+                let count = far.try_read(&mut piece).unwrap();
+                heard.extend_from_slice(&piece[..count]);
+                if count < piece.len() {
+                    break;
+                }
+            }
+            assert_eq!(heard.len(), records * RECORD, "{records} records, {room} bytes of room");
+            let mut pieces = heard.chunks(RECORD).enumerate();
+            assert!(pieces.all(|(number, said)| said == [number as u8; RECORD]));
+            let nothing = far.try_read(&mut piece).map_err(|error| error.kind());
+            assert_eq!(nothing, Err(std::io::ErrorKind::WouldBlock));
+            near.close();
+            far.readable().await.unwrap();
+            assert_eq!(far.try_read(&mut piece).unwrap(), 0);
+        }
+    });
+    executor.unwrap().join().unwrap();
 }
 
 #[test]
