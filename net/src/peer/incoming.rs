@@ -53,22 +53,29 @@ impl Inbound {
     }
 }
 
-/// Serves a link whose first bytes, the magic, are in `first`.
-pub(super) async fn serve(links: Rc<Links>, stream: Rc<PeerStream>, first: Vec<u8>) {
-    let Some((inbound, from, mut reader, rest)) = accept(&links, &stream, first).await else {
-        // What was said last shall arrive before the connection ends.
-        glommio::timer::sleep(Duration::from_millis(50)).await;
-        stream.close();
-        return;
-    };
-    links.hurry(from);
-    let ended = receive(&links, &inbound, from, &mut reader, rest).await;
-    inbound.close();
-    if let Err(reason) = ended {
+/// A link that was taken. It ends when this is dropped.
+pub(super) struct Accepted {
+    inbound: Rc<Inbound>,
+    from: MemberId,
+    reader: FrameReader,
+    /// What was read beyond the greeting.
+    rest: Vec<u8>,
+}
+
+impl Drop for Accepted {
+    fn drop(&mut self) {
+        self.inbound.close();
+    }
+}
+
+/// Serves a link to its end.
+pub(super) async fn serve(links: &Rc<Links>, mut link: Accepted) {
+    links.hurry(link.from);
+    if let Err(reason) = receive(links, &mut link).await {
         crate::warn!(
             "ended a link that a peer had dialled",
-            "remote-peer-id" => format!("{from:x}"),
-            "lane" => inbound.lane.to_string(),
+            "remote-peer-id" => format!("{:x}", link.from),
+            "lane" => link.inbound.lane.to_string(),
             "error" => reason,
         );
     }
@@ -87,12 +94,23 @@ pub(super) async fn refuse(stream: &PeerStream, objection: &str) {
     glommio::timer::sleep(Duration::from_millis(50)).await;
 }
 
-/// Reads the greeting and answers it. Refusals are told to the peer and to the operator.
-async fn accept(
+/// Reads the greeting of a link whose first bytes, the magic, are in `first`, and answers it. Refusals are told to the peer
+/// and to the operator.
+pub(super) async fn accept(
     links: &Rc<Links>,
-    stream: &Rc<PeerStream>,
+    stream: Rc<PeerStream>,
     first: Vec<u8>,
-) -> Option<(Rc<Inbound>, MemberId, FrameReader, Vec<u8>)> {
+) -> Option<Accepted> {
+    let accepted = greet(links, &stream, first).await;
+    if accepted.is_none() {
+        // What was said last shall arrive before the connection ends.
+        glommio::timer::sleep(Duration::from_millis(50)).await;
+        stream.close();
+    }
+    accepted
+}
+
+async fn greet(links: &Rc<Links>, stream: &Rc<PeerStream>, first: Vec<u8>) -> Option<Accepted> {
     let mut reader = FrameReader::new(HANDSHAKE_BYTES);
     let greeting = within(PATIENCE, async {
         Ok(read_hello(stream, first, &mut reader).await)
@@ -105,22 +123,19 @@ async fn accept(
     };
     let mut output = Output::default();
     output.push_bytes(MAGIC);
-    match judged {
+    let accepted = match judged {
         Ok((hello, answer, rest)) => {
             answer.push(&mut output);
             if !links.is_peer(hello.from.member) {
                 links.add_remote(&hello);
             }
-            let inbound = links.enrol(&hello, stream);
-            let sent = within(PATIENCE, async {
-                Ok(stream.write_all(&output.to_vec()).await?)
-            });
-            if sent.await.is_err() {
-                inbound.close();
-                return None;
-            }
             reader.set_limit(links.options.frame_bytes);
-            Some((inbound, hello.from.member, reader, rest))
+            Some(Accepted {
+                inbound: links.enrol(&hello, stream),
+                from: hello.from.member,
+                reader,
+                rest,
+            })
         }
         Err(refusal) => {
             if let Some(repeated) = links.rejections.tell(refusal.to_string()) {
@@ -132,13 +147,13 @@ async fn accept(
                 );
             }
             refusal.push(&mut output);
-            let _ = within(PATIENCE, async {
-                Ok(stream.write_all(&output.to_vec()).await?)
-            })
-            .await;
             None
         }
-    }
+    };
+    let sent = within(PATIENCE, async {
+        Ok(stream.write_all(&output.to_vec()).await?)
+    });
+    sent.await.ok().and(accepted)
 }
 
 /// The greeting, and what was read beyond it.
@@ -219,25 +234,19 @@ impl Links {
 }
 
 /// Receives until the link ends; the error says what was wrong with it.
-async fn receive(
-    links: &Rc<Links>,
-    inbound: &Inbound,
-    from: MemberId,
-    reader: &mut FrameReader,
-    rest: Vec<u8>,
-) -> Result<(), String> {
-    take(links, inbound, from, reader, &rest)?;
+async fn receive(links: &Rc<Links>, link: &mut Accepted) -> Result<(), String> {
+    let rest = std::mem::take(&mut link.rest);
+    take(links, link, &rest)?;
     links.inbox.announce();
     let mut buffer = vec![0; READ_BYTES];
     loop {
-        links.inbox.room(inbound.lane).await;
+        links.inbox.room(link.inbound.lane).await;
         let mut taken = 0;
         while taken < BYTES_PER_TURN {
-            match inbound.stream.try_read(&mut buffer) {
+            match link.inbound.stream.try_read(&mut buffer) {
                 Ok(0) => return Ok(()),
                 Ok(count) => {
-                    let bytes = buffer.get(..count).unwrap_or_default();
-                    take(links, inbound, from, reader, bytes)?;
+                    take(links, link, buffer.get(..count).unwrap_or_default())?;
                     taken += count;
                     if count < buffer.len() {
                         break;
@@ -250,23 +259,24 @@ async fn receive(
         links.inbox.announce();
         if taken >= BYTES_PER_TURN {
             glommio::executor().yield_task_queue_now().await;
-        } else if inbound.stream.readable().await.is_err() {
+        } else if link.inbound.stream.readable().await.is_err() {
             return Ok(());
         }
     }
 }
 
 /// Takes the frames in `bytes`.
-fn take(
-    links: &Links,
-    inbound: &Inbound,
-    from: MemberId,
-    reader: &mut FrameReader,
-    mut bytes: &[u8],
-) -> Result<(), String> {
+fn take(links: &Links, link: &mut Accepted, mut bytes: &[u8]) -> Result<(), String> {
     if bytes.is_empty() {
         return Ok(());
     }
+    let Accepted {
+        inbound,
+        from,
+        reader,
+        ..
+    } = link;
+    let from = *from;
     inbound.heard.set(Instant::now());
     while let Some(frame) = reader.next(&mut bytes).map_err(|error| error.to_string())? {
         let arrived = match frame.kind {

@@ -28,3 +28,5 @@ pub(crate) use stream::PeerStream;
 
 #[cfg(test)]
 mod peer_test;
+#[cfg(test)]
+mod port_test;

@@ -23,14 +23,14 @@ use std::time::{Duration, Instant};
 
 const CLUSTER: u64 = 0xc1;
 
-struct Side {
-    links: Rc<Links>,
-    activity: Activity,
-    address: PeerAddress,
+pub(super) struct Side {
+    pub(super) links: Rc<Links>,
+    pub(super) activity: Activity,
+    pub(super) address: PeerAddress,
     _port: PeerPort,
 }
 
-fn local(member: u64) -> Local {
+pub(super) fn local(member: u64) -> Local {
     Local {
         cluster: CLUSTER,
         member,
@@ -40,54 +40,71 @@ fn local(member: u64) -> Local {
     }
 }
 
-fn side(local: Local) -> Side {
-    let credentials = Credentials::for_peers(&Config::default()).unwrap();
-    side_with(local, "http", credentials)
+pub(super) fn side(local: Local) -> Side {
+    Plan::new(local).start()
 }
 
-/// A member with a peer port of this scheme.
-fn side_with(local: Local, scheme: &str, credentials: Arc<Credentials>) -> Side {
-    let address = ListenAddress::Tcp(([127, 0, 0, 1], 0).into());
-    let listener = Listener::bind(&address, false).unwrap();
-    let url = Url::parse(&format!("{scheme}://{}", listener.address().unwrap())).unwrap();
-    let is_secure = url.is_secure();
-    let address = PeerAddress {
-        member: local.member,
-        urls: vec![url],
-    };
-    let activity = Activity::default();
-    let options = LinkOptions {
-        frame_bytes: 8 << 20,
-        seed: local.process,
-        credentials,
-    };
-    let links = Links::new(local, options, activity.clone());
-    let http: HttpHandler = Rc::new(|stream, _| {
-        Box::pin(async move {
-            let answer = b"HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n";
-            let _ = stream.write_all(answer).await;
-            stream.close();
-        })
-    });
-    let port = PeerPort::start(
-        vec![PeerListener {
+/// A member to be started.
+pub(super) struct Plan {
+    local: Local,
+    scheme: &'static str,
+    credentials: Arc<Credentials>,
+    /// What becomes of those who ask over HTTP.
+    pub(super) http: HttpHandler,
+}
+
+impl Plan {
+    /// One that speaks without encryption, and knows no answer to any question.
+    pub(super) fn new(local: Local) -> Plan {
+        let http: HttpHandler = Rc::new(|stream, _| {
+            Box::pin(async move {
+                let answer = b"HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n";
+                let _ = stream.write_all(answer).await;
+                stream.close();
+            })
+        });
+        Plan {
+            local,
+            scheme: "http",
+            credentials: Credentials::for_peers(&Config::default()).unwrap(),
+            http,
+        }
+    }
+
+    pub(super) fn start(self) -> Side {
+        let address = ListenAddress::Tcp(([127, 0, 0, 1], 0).into());
+        let listener = Listener::bind(&address, false).unwrap();
+        let at = listener.address().unwrap();
+        let url = Url::parse(&format!("{}://{at}", self.scheme)).unwrap();
+        let is_secure = url.is_secure();
+        let address = PeerAddress {
+            member: self.local.member,
+            urls: vec![url],
+        };
+        let activity = Activity::default();
+        let options = LinkOptions {
+            frame_bytes: 8 << 20,
+            seed: self.local.process,
+            credentials: self.credentials,
+        };
+        let links = Links::new(self.local, options, activity.clone());
+        let listeners = vec![PeerListener {
             listener,
             is_secure,
-        }],
-        &links,
-        http,
-    )
-    .unwrap();
-    Side {
-        links,
-        activity,
-        address,
-        _port: port,
+        }];
+        Side {
+            _port: PeerPort::start(listeners, &links, self.http).unwrap(),
+            links,
+            activity,
+            address,
+        }
     }
 }
 
 /// Runs `work` on a reactor, for a minute at most.
-fn on_reactor<F: Future<Output = ()> + 'static>(work: impl FnOnce() -> F + Send + 'static) {
+pub(super) fn on_reactor<F: Future<Output = ()> + 'static>(
+    work: impl FnOnce() -> F + Send + 'static,
+) {
     let builder = glommio::LocalExecutorBuilder::new(glommio::Placement::Unbound);
     let executor = builder.spawn(move || async move {
         let late = async {
@@ -99,14 +116,14 @@ fn on_reactor<F: Future<Output = ()> + 'static>(work: impl FnOnce() -> F + Send 
     executor.unwrap().join().unwrap();
 }
 
-async fn until(condition: impl Fn() -> bool) {
+pub(super) async fn until(condition: impl Fn() -> bool) {
     while !condition() {
         glommio::timer::sleep(Duration::from_millis(5)).await;
     }
 }
 
 /// The next arrival that is not about lost connections.
-async fn next(side: &Side) -> Arrived {
+pub(super) async fn next(side: &Side) -> Arrived {
     loop {
         poll_fn(|context| match side.links.poll_arrived(context) {
             true => Poll::Ready(()),
@@ -141,7 +158,7 @@ fn append(from: u64, to: u64, bytes: usize) -> Message {
     }
 }
 
-fn heartbeat(from: u64, to: u64) -> Message {
+pub(super) fn heartbeat(from: u64, to: u64) -> Message {
     Message {
         from,
         to,
@@ -150,7 +167,7 @@ fn heartbeat(from: u64, to: u64) -> Message {
     }
 }
 
-fn send(side: &Side, message: Message) -> Vec<Message> {
+pub(super) fn send(side: &Side, message: Message) -> Vec<Message> {
     let mut refused = Vec::new();
     side.links.send([message].into_iter(), &mut refused);
     side.links.flush();
@@ -245,7 +262,7 @@ fn a_peer_that_does_not_read_loses_messages_and_no_memory_is_held_for_it() {
 }
 
 /// Greets a member by hand, and hears its answer.
-async fn greet(at: &Side, hello: Hello) -> Result<Welcome, Refusal> {
+pub(super) async fn greet(at: &Side, hello: Hello) -> Result<Welcome, Refusal> {
     let url = at.address.urls[0].to_string();
     let address = url.trim_start_matches("http://").to_owned();
     let asked = std::thread::spawn(move || {
@@ -397,8 +414,12 @@ fn secured(folder: &Path, id: u64, authority: &Authority, believed: &Path) -> Si
         },
         ..Config::default()
     };
-    let credentials = Credentials::for_peers(&config).unwrap();
-    side_with(local(id), "https", credentials)
+    let plan = Plan {
+        scheme: "https",
+        credentials: Credentials::for_peers(&config).unwrap(),
+        ..Plan::new(local(id))
+    };
+    plan.start()
 }
 
 #[test]
@@ -464,75 +485,5 @@ fn a_second_process_of_a_member_is_refused_while_the_first_lives() {
         first.links.set_peers(Vec::new());
         drop(first);
         until(|| second.activity.active_since(1).is_some()).await;
-    });
-}
-
-#[test]
-fn who_says_nothing_gives_way_to_who_comes_later() {
-    on_reactor(|| async {
-        let here = side(local(1));
-        here.links.set_peers(vec![side(local(2)).address.clone()]);
-        let url = here.address.urls[0].to_string();
-        let address = url.trim_start_matches("http://").to_owned();
-        let came = std::thread::spawn(move || {
-            let connect = |_| std::net::TcpStream::connect(&address).unwrap();
-            let mut silent: Vec<std::net::TcpStream> = (0..300).map(connect).collect();
-            let patience = Some(Duration::from_secs(5));
-            silent[0].set_read_timeout(patience).unwrap();
-            // Sooner than silence alone would end it.
-            let ended = silent[0].read(&mut [0]);
-            (matches!(ended, Ok(0)), silent)
-        });
-        until(|| came.is_finished()).await;
-        let (ended, silent) = came.join().unwrap();
-        assert!(ended, "the first of 300 still stands around");
-        let welcome = greet(&here, Hello::new(&local(2), 1, Lane::Prompt)).await;
-        assert!(welcome.is_ok());
-        drop(silent);
-    });
-}
-
-#[test]
-fn garbage_on_the_port_ends_its_connection_only() {
-    on_reactor(|| async {
-        let here = side(local(1));
-        let url = here.address.urls[0].to_string();
-        let address = url.trim_start_matches("http://").to_owned();
-        let asked = std::thread::spawn(move || {
-            let patience = Some(Duration::from_secs(20));
-            let mut answers = Vec::new();
-            let magic: &[u8] = reeve_peer::MAGIC;
-            let mut huge = magic.to_vec();
-            huge.extend_from_slice(&[0xff; 64]);
-            let mut wrong_sum = magic.to_vec();
-            wrong_sum
-                .extend_from_slice(&[4, 0, 0, 0, 1, 1, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4]);
-            for sent in [b"GET /nothing HTTP/1.1\r\n\r\n", &huge[..], &wrong_sum] {
-                let mut stream = std::net::TcpStream::connect(&address).unwrap();
-                stream.set_read_timeout(patience).unwrap();
-                stream.write_all(sent).unwrap();
-                let mut answer = Vec::new();
-                stream.read_to_end(&mut answer).unwrap();
-                answers.push(String::from_utf8_lossy(&answer).into_owned());
-            }
-            answers
-        });
-        until(|| asked.is_finished()).await;
-        let answers = asked.join().unwrap();
-        assert!(
-            answers[0].starts_with("HTTP/1.1 404 Not Found\r\n"),
-            "{answers:?}"
-        );
-        assert!(
-            answers[1].contains("frame of version 255, which this release does not know"),
-            "{answers:?}"
-        );
-        assert!(answers[2].contains("wrong checksum"), "{answers:?}");
-        let other = side(local(2));
-        here.links.set_peers(vec![other.address.clone()]);
-        other.links.set_peers(vec![here.address.clone()]);
-        let begun = Instant::now();
-        until(|| other.activity.active_since(1).is_some()).await;
-        assert!(begun.elapsed() < Duration::from_secs(30));
     });
 }

@@ -1,7 +1,7 @@
 //! The peer port: links of other members, and HTTP/1 for tools and for members that join.
 
 use super::crowd::Crowd;
-use super::incoming;
+use super::incoming::{self, Accepted};
 use super::links::Links;
 use super::stream::PeerStream;
 use crate::grpc::PeerAddress;
@@ -11,6 +11,7 @@ use crate::tls::{Credentials, TlsStream, check_origin};
 use glommio::{Latency, Shares, TaskQueueHandle};
 use reeve_peer::MAGIC;
 use std::io;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,14 +48,14 @@ struct Shared {
     credentials: Arc<Credentials>,
     /// Where handshakes run, if there are any.
     handshakes: Option<TaskQueueHandle>,
-    /// Connections that have not said yet what they are.
-    fresh: Crowd,
+    /// Connections that have not said yet what they are, and links whose greeting was not accepted yet.
+    fresh: Rc<Crowd>,
     /// Connections of HTTP.
-    asking: Crowd,
+    asking: Rc<Crowd>,
 }
 
-/// Fresh connections at a time. Together with those that ask they are far fewer than [`CONNECTIONS`], so that accepting
-/// never comes to a halt.
+/// Fresh connections at a time. Together with those that ask they are far fewer than [`CONNECTIONS`]; links, of which there
+/// are few for each member, come on top. So accepting never comes to a halt.
 const FRESH: usize = 256;
 
 /// Connections of HTTP at a time.
@@ -129,49 +130,79 @@ async fn receive(shared: Rc<Shared>, mut arrivals: MailboxReceiver<Arrival>, is_
 
 async fn serve(shared: Rc<Shared>, arrival: Arrival, is_secure: bool) {
     let Arrival { stream, slot, peer } = arrival;
-    let Ok(socket) = Socket::new(stream) else {
+    let Ok(socket) = Socket::new(stream).map(Rc::new) else {
         return;
     };
-    let socket = Rc::new(socket);
-    let number = shared.fresh.enter(&socket);
-    let (owner, fresh) = (Rc::clone(&shared), Rc::clone(&socket));
+    let place = shared.fresh.enter(&socket);
+    let welcoming = welcome(&shared, Rc::clone(&socket), peer, is_secure);
+    let welcomed = place.while_kept(welcoming).await.flatten();
+    match welcomed {
+        Some(Welcomed::Link(link)) => {
+            drop(place);
+            incoming::serve(&shared.links, link).await;
+        }
+        Some(Welcomed::Question { stream, first }) => {
+            drop(place);
+            let place = shared.asking.enter(&socket);
+            place.while_kept((shared.http)(stream, first)).await;
+        }
+        None => {}
+    }
+    socket.shutdown(Shutdown::Both);
+    drop(slot);
+}
+
+/// A connection that may stay.
+enum Welcomed {
+    /// Of a member.
+    Link(Accepted),
+    /// Of somebody who asks over HTTP.
+    Question {
+        stream: Rc<PeerStream>,
+        /// What has been said.
+        first: Vec<u8>,
+    },
+}
+
+/// Finds out what a connection is; `None` if it has nothing to do here, which it is told.
+async fn welcome(
+    shared: &Rc<Shared>,
+    socket: Rc<Socket>,
+    peer: PeerAddress,
+    is_secure: bool,
+) -> Option<Welcomed> {
+    let owner = Rc::clone(shared);
     let beginning = async move {
-        futures_lite::future::or(begin(&owner, fresh, &peer, is_secure), async {
+        futures_lite::future::or(begin(&owner, socket, &peer, is_secure), async {
             glommio::timer::sleep(PATIENCE).await;
             None
         })
         .await
     };
     let beginning = match shared.handshakes.filter(|_| is_secure) {
-        Some(queue) => match glommio::spawn_local_into(beginning, queue) {
-            Ok(task) => task.await,
-            Err(_) => None,
-        },
+        Some(queue) => glommio::spawn_local_into(beginning, queue).ok()?.await,
         None => beginning.await,
     };
-    shared.fresh.leave(number);
-    match beginning {
-        Some(Beginning {
-            stream,
-            first,
-            objection: Some(objection),
-        }) => {
-            if first.starts_with(MAGIC) {
+    let Beginning {
+        stream,
+        first,
+        objection,
+    } = beginning?;
+    let is_link = first.starts_with(MAGIC);
+    match objection {
+        Some(objection) => {
+            if is_link {
                 incoming::refuse(&stream, &objection).await;
             }
             stream.close();
+            None
         }
-        Some(Beginning { stream, first, .. }) if first.starts_with(MAGIC) => {
-            incoming::serve(Rc::clone(&shared.links), stream, first).await;
+        None if is_link => {
+            let accepted = incoming::accept(&shared.links, stream, first).await;
+            accepted.map(Welcomed::Link)
         }
-        Some(Beginning { stream, first, .. }) => {
-            let number = shared.asking.enter(&socket);
-            (shared.http)(stream, first).await;
-            shared.asking.leave(number);
-        }
-        None => {}
+        None => Some(Welcomed::Question { stream, first }),
     }
-    drop(slot);
 }
 
 /// A connection that has begun to speak.
@@ -208,13 +239,14 @@ async fn begin(
     })
 }
 
-/// Makes the connection one of TLS; and what speaks against the one who has connected. The files are read by a thread that
-/// may wait.
+/// Makes the connection one of TLS; and what speaks against the one who has connected. The files are looked at by a thread
+/// that may wait, and not before the other side has said something: to connect alone costs this member nothing.
 async fn encrypt(
     shared: &Shared,
     socket: Rc<Socket>,
     peer: &PeerAddress,
 ) -> Option<(PeerStream, Option<String>)> {
+    socket.readable().await.ok()?;
     let credentials = Arc::clone(&shared.credentials);
     let session = glommio::executor()
         .spawn_blocking(move || credentials.server_session())

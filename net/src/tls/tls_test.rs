@@ -391,7 +391,11 @@ fn nothing_that_has_arrived_waits_for_what_arrives_later() {
                     break;
                 }
             }
-            assert_eq!(heard.len(), records * RECORD, "{records} records, {room} bytes of room");
+            assert_eq!(
+                heard.len(),
+                records * RECORD,
+                "{records} records, {room} bytes of room"
+            );
             let mut pieces = heard.chunks(RECORD).enumerate();
             assert!(pieces.all(|(number, said)| said == [number as u8; RECORD]));
             let nothing = far.try_read(&mut piece).map_err(|error| error.kind());

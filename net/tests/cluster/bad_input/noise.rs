@@ -101,11 +101,9 @@ fn connections_that_say_nothing() {
     });
 }
 
-/// More connections than a member serves at a time stand around, without a word or after a question; a member that starts
-/// again gets through to the others all the same.
-#[test]
-fn a_crowd_at_the_peer_port_keeps_no_member_out() {
-    let test = "a_crowd_at_the_peer_port_keeps_no_member_out";
+/// More connections than a member serves at a time stand around; a member that starts again gets through to the others all
+/// the same. Each in the crowd says one of these things.
+fn a_crowd_keeps_no_member_out(test: &str, says: &'static [&'static [u8]]) {
     let _turn = turn::alone();
     if !forms_clusters(test) || !only_for_reeve(test) {
         return;
@@ -128,14 +126,12 @@ fn a_crowd_at_the_peer_port_keeps_no_member_out() {
             let Ok(mut one) = TcpStream::connect(("127.0.0.1", ports[number % 2])) else {
                 continue;
             };
-            if number % 4 < 2 {
-                let _ = one.write_all(b"GET /version HTTP/1.1\r\nHost: a\r\n\r\n");
-            }
+            let _ = one.write_all(says[number / 2 % says.len()]);
             crowd.push_back(one);
             if crowd.len() > CROWD {
                 crowd.pop_front();
                 // Those that are closed are replaced all the time.
-                std::thread::sleep(Duration::from_millis(2));
+                std::thread::sleep(Duration::from_millis(1));
             }
             number += 1;
         }
@@ -147,6 +143,22 @@ fn a_crowd_at_the_peer_port_keeps_no_member_out() {
     assert_eq!(Standing::of(&cluster, &[2]).0[0], before.0[0]);
     stop.store(true, Ordering::Relaxed);
     crowd.join().expect("the crowd goes home");
+}
+
+#[test]
+fn a_crowd_at_the_peer_port_keeps_no_member_out() {
+    let says: &[&[u8]] = &[b"GET /version HTTP/1.1\r\nHost: a\r\n\r\n", b""];
+    a_crowd_keeps_no_member_out("a_crowd_at_the_peer_port_keeps_no_member_out", says);
+}
+
+/// Whoever says that a member speaks, and then nothing, is no member yet.
+#[test]
+fn a_crowd_that_only_begins_to_greet_keeps_no_member_out() {
+    let says: &[&[u8]] = &[MAGIC];
+    a_crowd_keeps_no_member_out(
+        "a_crowd_that_only_begins_to_greet_keeps_no_member_out",
+        says,
+    );
 }
 
 type Misbehaviour = Box<dyn Fn(&mut Adversary, &mut Random)>;
