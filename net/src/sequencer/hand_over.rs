@@ -2,7 +2,8 @@
 //! timeout. The log lines are etcd's.
 
 use super::task::Sequencer;
-use reeve_raft::MemberId;
+use reeve_raft::{MemberId, PeerStatus};
+use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 /// What a member that is told to stop does about its leadership.
@@ -50,7 +51,9 @@ impl Sequencer {
             );
             return Some(HandOver::Over);
         }
-        let heir = self.longest_reachable_voter();
+        let activity = &self.published.activity;
+        let peers = self.node.consensus().peers();
+        let heir = heir(peers, |member| activity.active_since(member));
         let begun = heir.filter(|to| self.node.transfer_leadership(*to).is_ok());
         let Some(to) = begun else {
             crate::warn!(
@@ -95,14 +98,61 @@ impl Sequencer {
         );
         Some(HandOver::Over)
     }
+}
 
-    /// The voter that has been reachable for the longest time without interruption: it lags least, most likely.
-    fn longest_reachable_voter(&self) -> Option<MemberId> {
-        let own = self.node.consensus().id();
-        let activity = &self.published.activity;
-        let voters = self.node.members().voters().iter().copied();
-        let others = voters.filter(|voter| *voter != own);
-        let reachable = others.filter_map(|voter| Some((activity.active_since(voter)?, voter)));
-        reachable.min().map(|(_, voter)| voter)
+/// The voter to hand over to: of those that can be reached, the one that has most of the log, because until it has all of
+/// it nobody writes. Who has no room or a slow disk is behind. Among equals one that was heard of lately (which counts anew
+/// from each check of the quorum on), and then the one that has been reachable for longest without interruption.
+fn heir(
+    peers: impl Iterator<Item = PeerStatus>,
+    reachable_since: impl Fn(MemberId) -> Option<Instant>,
+) -> Option<MemberId> {
+    let voters = peers.filter(|peer| !peer.learner);
+    let reachable = voters.filter_map(|peer| {
+        let since = Reverse(reachable_since(peer.member)?);
+        Some((peer.matched, peer.active, since, Reverse(peer.member)))
+    });
+    let (.., Reverse(heir)) = reachable.max()?;
+    Some(heir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reeve_raft::PeerPhase;
+
+    #[test]
+    fn the_heir_can_be_reached_and_has_most_of_the_log() {
+        let begin = Instant::now();
+        let peer = |member, matched| PeerStatus {
+            member,
+            learner: false,
+            matched,
+            next: matched + 1,
+            phase: PeerPhase::Replicate,
+            active: true,
+            inflight_bytes: 0,
+        };
+        // Each is reachable for the longer the lower its id is.
+        let seconds = |member: MemberId| Some(begin + Duration::from_secs(member));
+        let of = |peers: &[PeerStatus]| heir(peers.iter().copied(), seconds);
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[peer(2, 10), peer(3, 90), peer(4, 50)]), Some(3));
+        assert_eq!(of(&[peer(4, 90), peer(3, 90), peer(2, 10)]), Some(3));
+        let learner = PeerStatus {
+            learner: true,
+            ..peer(3, 90)
+        };
+        let silent = |peer| PeerStatus {
+            active: false,
+            ..peer
+        };
+        assert_eq!(of(&[peer(2, 10), learner]), Some(2));
+        assert_eq!(of(&[learner]), None);
+        assert_eq!(of(&[silent(peer(2, 10)), peer(4, 10)]), Some(4));
+        assert_eq!(of(&[silent(peer(2, 90)), peer(4, 10)]), Some(2));
+        let cut_off = |member| Some(begin).filter(|_| member != 3);
+        let peers = [peer(2, 10), peer(3, 90)];
+        assert_eq!(heir(peers.into_iter(), cut_off), Some(2));
     }
 }
