@@ -1,5 +1,6 @@
 //! What this member shows and whom it believes.
 
+use super::files::Files;
 use super::verify::{Connecting, Dialled, Rules, SelfMade};
 use super::words::{Reason, describe};
 use super::{files, generated};
@@ -8,6 +9,7 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
     ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, ServerConfig, ServerConnection,
@@ -16,7 +18,7 @@ use rustls::{
 use std::path::Path;
 use std::sync::Arc;
 
-/// See the module. Made once at the start; its files are read at each handshake.
+/// See the module. Made once at the start; its files are looked at before each handshake.
 #[derive(Debug)]
 pub struct Credentials {
     security: TransportSecurity,
@@ -24,6 +26,7 @@ pub struct Credentials {
     is_self_made: bool,
     versions: Vec<&'static SupportedProtocolVersion>,
     provider: Arc<CryptoProvider>,
+    files: Files,
 }
 
 /// The beginning of a connection that was taken.
@@ -71,6 +74,7 @@ impl Credentials {
             is_self_made,
             versions: versions.map(|(_, version)| version).collect(),
             provider: Arc::new(provider),
+            files: Files::default(),
         };
         credentials.check(config)?;
         Ok(Arc::new(credentials))
@@ -140,7 +144,7 @@ impl Credentials {
         !self.security.skip_client_address_check
     }
 
-    /// A session for a connection that was taken. Blocks: the files are read.
+    /// A session for a connection that was taken. Blocks: the files are looked at.
     ///
     /// # Errors
     /// What is wrong with the files.
@@ -152,7 +156,7 @@ impl Credentials {
         Ok(ServerSession { connection, reason })
     }
 
-    /// A session for a connection that is dialled. Blocks: the files are read.
+    /// A session for a connection that is dialled. Blocks: the files are looked at.
     ///
     /// # Errors
     /// What is wrong with the files, or with the URL.
@@ -176,10 +180,10 @@ impl Credentials {
             names: self.security.allowed_names.clone(),
             hostnames: self.security.allowed_hostnames.clone(),
             authorities: match is_unset(named) {
-                true => Vec::new(),
-                false => files::chain(named)?,
+                true => Arc::default(),
+                false => self.files.chains.get(&[named], || files::chain(named))?,
             },
-            revoked: Vec::new(),
+            revoked: Arc::default(),
             reason,
         })
     }
@@ -187,8 +191,11 @@ impl Credentials {
     fn authorities(&self) -> Result<Arc<RootCertStore>, String> {
         let path = &self.security.trusted_ca_file;
         let store = match is_unset(path) {
-            true => files::system_authorities(),
-            false => files::authorities(path)?,
+            true => self.system_authorities()?,
+            false => {
+                let known = &self.files.authorities;
+                known.get(&[path], || files::authorities(path))?
+            }
         };
         if store.is_empty() {
             return Err(
@@ -196,7 +203,26 @@ impl Credentials {
                     .to_owned(),
             );
         }
-        Ok(Arc::new(store))
+        Ok(store)
+    }
+
+    fn system_authorities(&self) -> Result<Arc<RootCertStore>, String> {
+        let Some(path) = files::of_system() else {
+            return Ok(Arc::new(RootCertStore::empty()));
+        };
+        let known = &self.files.system;
+        known.get(&[&path], || Ok(files::system_authorities(&path)))
+    }
+
+    /// A certificate with its key, for either side.
+    fn pair(&self, certificate: &Path, key: &Path) -> Result<Arc<SingleCertAndKey>, String> {
+        let known = &self.files.pairs;
+        let pair = known.get(&[certificate, key], || {
+            let (chain, secret) = (files::chain(certificate)?, files::key(key)?);
+            CertifiedKey::from_der(chain, secret, &self.provider)
+                .map_err(|error| pair_error(certificate, key, &error))
+        });
+        Ok(Arc::new(SingleCertAndKey::from(pair?)))
     }
 
     fn server_config(&self, reason: Reason) -> Result<ServerConfig, String> {
@@ -212,7 +238,8 @@ impl Credentials {
             );
             let mut rules = self.rules(reason)?;
             if !is_unset(&security.revocation_list_file) {
-                rules.revoked = files::revoked(&security.revocation_list_file)?;
+                let list = &security.revocation_list_file;
+                rules.revoked = self.files.revoked.get(&[list], || files::revoked(list))?;
             }
             let verifier = Connecting {
                 chain: chain.build().map_err(|error| error.to_string())?,
@@ -222,11 +249,8 @@ impl Credentials {
         } else {
             builder.with_no_client_auth()
         };
-        let chain = files::chain(&security.cert_file)?;
-        let key = files::key(&security.key_file)?;
-        let mut config = builder
-            .with_single_cert(chain, key)
-            .map_err(|error| pair_error(&security.cert_file, &security.key_file, &error))?;
+        let pair = self.pair(&security.cert_file, &security.key_file)?;
+        let mut config = builder.with_cert_resolver(pair);
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(config)
@@ -261,9 +285,7 @@ impl Credentials {
         let mut config = if is_unset(certificate) {
             builder.with_no_client_auth()
         } else {
-            builder
-                .with_client_auth_cert(files::chain(certificate)?, files::key(key)?)
-                .map_err(|error| pair_error(certificate, key, &error))?
+            builder.with_client_cert_resolver(self.pair(certificate, key)?)
         };
         config.resumption = Resumption::disabled();
         Ok(config)

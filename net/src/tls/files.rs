@@ -1,10 +1,12 @@
 //! Reading certificates, keys and lists from files.
 
+use super::remembered::Remembered;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
 
 /// Larger files hold no certificates.
@@ -19,6 +21,21 @@ static SYSTEM_AUTHORITIES: [&str; 6] = [
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
+
+/// What stood in the files when they were last read. All paths are those of flags, so there are few.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    /// Certificates by their file.
+    pub(super) chains: Remembered<Vec<CertificateDer<'static>>>,
+    /// Authorities by their file.
+    pub(super) authorities: Remembered<RootCertStore>,
+    /// Those of the system.
+    pub(super) system: Remembered<RootCertStore>,
+    /// Serial numbers that are taken no more, by their file.
+    pub(super) revoked: Remembered<Vec<Vec<u8>>>,
+    /// Certificates with their keys, by the files of both.
+    pub(super) pairs: Remembered<CertifiedKey>,
+}
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let failed = |error: std::io::Error| format!("open {}: {error}", path.display());
@@ -63,14 +80,17 @@ pub(super) fn authorities(path: &Path) -> Result<RootCertStore, String> {
     Ok(store)
 }
 
-/// The authorities that the system believes; none if it keeps them elsewhere.
-pub(super) fn system_authorities() -> RootCertStore {
+/// The file of the authorities that the system believes; none if it keeps them elsewhere.
+pub(super) fn of_system() -> Option<PathBuf> {
+    let given = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let known = SYSTEM_AUTHORITIES.iter().map(PathBuf::from);
+    given.into_iter().chain(known).find(|path| path.is_file())
+}
+
+/// The authorities in a file of the system, which may hold others that are not understood.
+pub(super) fn system_authorities(path: &Path) -> RootCertStore {
     let mut store = RootCertStore::empty();
-    let given = std::env::var_os("SSL_CERT_FILE");
-    let given = given.as_deref().map(Path::new);
-    let known = SYSTEM_AUTHORITIES.iter().map(Path::new);
-    let path = given.into_iter().chain(known).find(|path| path.is_file());
-    if let Some(certificates) = path.and_then(|path| chain(path).ok()) {
+    if let Ok(certificates) = chain(path) {
         store.add_parsable_certificates(certificates);
     }
     store

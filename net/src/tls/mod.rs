@@ -1,7 +1,8 @@
 //! TLS: what this member shows and whom it believes, and streams that are encrypted.
 //!
-//! [`Credentials`] hold what the flags say. Certificates, keys, authorities and lists of revoked certificates are read from
-//! their files at each handshake, as etcd does, so that new ones need no restart. The rules are etcd's:
+//! [`Credentials`] hold what the flags say. The files of certificates, keys, authorities and lists of revoked certificates are
+//! looked at before each handshake, and read again when they have changed, so that new ones need no restart (etcd reads them
+//! each time). The rules are etcd's:
 //!
 //! * whoever connects has to show a certificate if authorities are named, one that they vouch for, that is not revoked, and
 //!   whose addresses and names, if it has any, lead back to where the connection comes from;
@@ -15,6 +16,7 @@ mod credentials;
 mod files;
 mod generated;
 mod origin;
+mod remembered;
 mod stream;
 mod verify;
 mod words;

@@ -20,9 +20,9 @@ pub(super) struct Rules {
     /// Host names, for one of which it must be valid; empty for any.
     pub(super) hostnames: Vec<String>,
     /// The certificates of the authorities that are believed, where they are named.
-    pub(super) authorities: Vec<CertificateDer<'static>>,
+    pub(super) authorities: Arc<Vec<CertificateDer<'static>>>,
     /// Serial numbers that are taken no more.
-    pub(super) revoked: Vec<Vec<u8>>,
+    pub(super) revoked: Arc<Vec<Vec<u8>>>,
     /// Where it is said what is wrong.
     pub(super) reason: Reason,
 }
