@@ -18,6 +18,11 @@ pub(crate) use server::Swept;
 pub(crate) use socket::{Socket, Stream};
 
 #[cfg(test)]
+pub(crate) use deaf::Deaf;
+
+#[cfg(test)]
+mod deaf;
+#[cfg(test)]
 mod listen_test;
 #[cfg(test)]
 mod test_client;

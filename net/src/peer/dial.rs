@@ -4,15 +4,16 @@ use super::links::LinkOptions;
 use super::stream::PeerStream;
 use crate::config::Url;
 use crate::listen::{Socket, Stream};
+use crate::reactor::Sake;
 use crate::tls::TlsStream;
 use reeve_peer::{FrameError, FrameKind, FrameReader, HANDSHAKE_BYTES, Hello, MAGIC, Malformed};
 use reeve_peer::{Output, Refusal, Welcome};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::os::unix::net::UnixStream;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Until then a peer has to have taken the connection and answered the greeting.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -66,14 +67,20 @@ pub(super) async fn within<T>(
     .await
 }
 
-/// Connects to `url` and greets.
+/// Connects to `url` and greets; its host is looked up for the `sake` of who is meant.
 pub(super) async fn dial(
     url: &Url,
     hello: &Hello,
     options: &LinkOptions,
+    sake: Sake,
 ) -> Result<(PeerStream, Welcome), DialError> {
+    let end = Instant::now() + PATIENCE;
     within(PATIENCE, async {
-        let socket = connect(url).await?;
+        let socket = if url.is_unix() {
+            connect_unix(&url.path)?
+        } else {
+            connect(&resolve(url, options, sake).await?, end).await?
+        };
         let stream = match url.is_secure() {
             true => encrypt(socket, url, options).await?,
             false => PeerStream::plain(socket),
@@ -100,40 +107,47 @@ async fn encrypt(
     Ok(PeerStream::encrypted(stream))
 }
 
-async fn connect(url: &Url) -> Result<Rc<Socket>, DialError> {
-    if url.is_unix() {
-        let stream = UnixStream::connect(&url.path)?;
-        stream.set_nonblocking(true)?;
-        return Ok(Rc::new(Socket::new(Stream::Unix(stream))?));
-    }
+/// Connects at once or not at all: who has no room for one more is dialled again later.
+fn connect_unix(path: &Path) -> io::Result<Rc<Socket>> {
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&socket2::SockAddr::unix(path)?)?;
+    Ok(Rc::new(Socket::new(Stream::Unix(socket.into()))?))
+}
+
+/// Connects to the first of the addresses that takes the connection before `end`. Each has its share of the time that is
+/// left: one that drops what comes must not be all that is tried.
+async fn connect(addresses: &[SocketAddr], end: Instant) -> Result<Rc<Socket>, DialError> {
     let mut last = None;
-    for address in resolve(url).await? {
-        match connect_tcp(address).await {
+    for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
+        let time = end.saturating_duration_since(Instant::now());
+        let share = time / u32::try_from(left).unwrap_or(u32::MAX);
+        match within(share, async { Ok(connect_tcp(*address).await?) }).await {
             Ok(socket) => return Ok(socket),
             Err(error) => last = Some(error),
         }
     }
     let none = || io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    Err(last.unwrap_or_else(none).into())
+    Err(last.unwrap_or_else(|| none().into()))
 }
 
-/// The addresses of the host. A name is looked up by a thread that may wait.
-async fn resolve(url: &Url) -> Result<Vec<SocketAddr>, DialError> {
+/// The addresses of the host.
+async fn resolve(
+    url: &Url,
+    options: &LinkOptions,
+    sake: Sake,
+) -> Result<Vec<SocketAddr>, DialError> {
     let port = url.port.unwrap_or(0);
     if let Some(address) = url.bind_address() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let host = url.host.clone();
-    let found = glommio::executor()
-        .spawn_blocking(move || (host.as_str(), port).to_socket_addrs())
-        .await;
-    match found {
-        Ok(addresses) => Ok(addresses.collect()),
-        Err(source) => Err(DialError::Host {
-            url: url.to_string(),
-            source,
-        }),
-    }
+    let found = options.names.look_up(&url.host, sake).await;
+    let mut addresses = found.map_err(|source| DialError::Host {
+        url: url.to_string(),
+        source,
+    })?;
+    addresses.iter_mut().for_each(|it| it.set_port(port));
+    Ok(addresses)
 }
 
 async fn connect_tcp(address: SocketAddr) -> io::Result<Rc<Socket>> {

@@ -6,6 +6,7 @@ use super::incoming::Inbound;
 use super::outgoing::Outgoing;
 use super::rejections::Rejections;
 use crate::config::Url;
+use crate::reactor::{Names, Sake};
 use crate::tls::Credentials;
 use reeve_node::Parcel;
 use reeve_peer::{Encoder, Hello, Lane, Local, Welcome, refused_proposal};
@@ -52,6 +53,8 @@ pub(crate) struct LinkOptions {
     pub(crate) seed: u64,
     /// For peers that are dialled over TLS.
     pub(crate) credentials: Arc<Credentials>,
+    /// Where the hosts of peers are looked up.
+    pub(crate) names: Names,
 }
 
 struct Peer {
@@ -63,6 +66,13 @@ struct Peer {
 impl Peer {
     fn lane(&self, lane: Lane) -> &Outgoing {
         &self.lanes[usize::from(lane.to_byte())]
+    }
+
+    /// It is found there from now on.
+    fn set_address(&self, address: &PeerAddress) {
+        for lane in &self.lanes {
+            lane.set_address(address.clone());
+        }
     }
 }
 
@@ -143,20 +153,17 @@ impl Links {
             self.close_inbound(id);
             crate::info!("stopped remote peer", "remote-peer-id" => format!("{id:x}"));
         }
-        for address in addresses {
+        // First, because every greeting says where this member is found.
+        if let Some(itself) = addresses.iter().find(|address| address.member == own) {
+            *self.own_urls.borrow_mut() = itself.urls.iter().map(Url::to_string).collect();
+        }
+        for address in addresses.iter().filter(|address| address.member != own) {
             let id = address.member;
-            if id == own {
-                *self.own_urls.borrow_mut() = address.urls.iter().map(Url::to_string).collect();
-                continue;
-            }
             match peers.get(&id) {
-                Some(peer) => peer
-                    .lanes
-                    .iter()
-                    .for_each(|lane| lane.set_address(address.clone())),
+                Some(peer) => peer.set_address(address),
                 None => {
                     crate::info!("starting remote peer", "remote-peer-id" => format!("{id:x}"));
-                    peers.insert(id, self.become_peer(&address));
+                    peers.insert(id, self.become_peer(address));
                 }
             }
         }
@@ -166,11 +173,10 @@ impl Links {
     fn become_peer(self: &Rc<Self>, address: &PeerAddress) -> Peer {
         let remote = self.remotes.borrow_mut().remove(&address.member);
         let Some(Remote { peer, .. }) = remote else {
-            return self.start_peer(address);
+            return self.start_peer(address, Sake::Member);
         };
-        peer.lanes
-            .iter()
-            .for_each(|lane| lane.set_address(address.clone()));
+        peer.lanes.iter().for_each(|lane| lane.became_member());
+        peer.set_address(address);
         if peer.lane(Lane::Prompt).is_connected() {
             self.activity.became_active(address.member);
         }
@@ -199,14 +205,18 @@ impl Links {
         !self.has_leader.get() && remotes.len() < REMOTES && !remote_urls(hello).is_empty()
     }
 
-    /// Links to a member that is not known here, where it says that it is found.
+    /// Links to a member that is not known here, where it says that it is found now.
     pub(super) fn add_remote(self: &Rc<Self>, hello: &Hello) {
         let address = PeerAddress {
             member: hello.from.member,
             urls: remote_urls(hello),
         };
         let mut remotes = self.remotes.borrow_mut();
-        if remotes.contains_key(&address.member) || address.urls.is_empty() {
+        if address.urls.is_empty() {
+            return;
+        }
+        if let Some(known) = remotes.get(&address.member) {
+            known.peer.set_address(&address);
             return;
         }
         crate::info!(
@@ -216,14 +226,14 @@ impl Links {
             "remote-peer-urls" => address.to_string(),
         );
         let remote = Remote {
-            peer: self.start_peer(&address),
+            peer: self.start_peer(&address, Sake::Stranger),
             seen: Instant::now(),
         };
         remotes.insert(address.member, remote);
     }
 
-    fn start_peer(self: &Rc<Self>, address: &PeerAddress) -> Peer {
-        let lanes = Lane::ALL.map(|lane| Outgoing::new(lane, address.clone()));
+    fn start_peer(self: &Rc<Self>, address: &PeerAddress, sake: Sake) -> Peer {
+        let lanes = Lane::ALL.map(|lane| Outgoing::new(lane, address.clone(), sake));
         let start = |lane: &Rc<Outgoing>| {
             let seed = self.options.seed ^ address.member.rotate_left(lane.lane.to_byte().into());
             let (lane, links) = (Rc::clone(lane), Rc::downgrade(self));

@@ -27,6 +27,8 @@ pub(crate) use port::{HttpHandler, PeerPort};
 pub(crate) use stream::PeerStream;
 
 #[cfg(test)]
+mod dial_test;
+#[cfg(test)]
 mod peer_test;
 #[cfg(test)]
 mod port_test;

@@ -7,6 +7,7 @@ use super::links::{Links, PeerAddress};
 use super::signal::Signal;
 use super::stream::PeerStream;
 use crate::log::Shown;
+use crate::reactor::Sake;
 use bytes::Bytes;
 use reeve_peer::{Encoder, FrameKind, FrameReader, Hello, Lane, Output, Refusal};
 use reeve_raft::{MemberId, Message};
@@ -35,6 +36,8 @@ pub(super) struct Outgoing {
     peer: MemberId,
     pub(super) lane: Lane,
     address: RefCell<PeerAddress>,
+    /// For whom its host is looked up.
+    sake: Cell<Sake>,
     state: RefCell<State>,
     /// The last pong, or the welcome.
     heard: Cell<Instant>,
@@ -58,11 +61,12 @@ struct State {
 }
 
 impl Outgoing {
-    pub(super) fn new(lane: Lane, address: PeerAddress) -> Rc<Self> {
+    pub(super) fn new(lane: Lane, address: PeerAddress, sake: Sake) -> Rc<Self> {
         Rc::new(Outgoing {
             peer: address.member,
             lane,
             address: RefCell::new(address),
+            sake: Cell::new(sake),
             state: RefCell::default(),
             heard: Cell::new(Instant::now()),
             hurry: Signal::default(),
@@ -77,6 +81,11 @@ impl Outgoing {
             *self.address.borrow_mut() = address;
             self.hurry.raise();
         }
+    }
+
+    /// The peer was a stranger, and is a member now.
+    pub(super) fn became_member(&self) {
+        self.sake.set(Sake::Member);
     }
 
     /// Whether the peer has taken the lane.
@@ -207,7 +216,7 @@ impl Outgoing {
         };
         let hello = Hello::new(&owner.local, self.peer, self.lane);
         let hello = hello.with_peer_urls(owner.own_urls());
-        let (stream, welcome) = dial(&url, &hello, &owner.options).await?;
+        let (stream, welcome) = dial(&url, &hello, &owner.options, self.sake.get()).await?;
         let stream = Rc::new(stream);
         self.heard.set(Instant::now());
         *self.state.borrow_mut() = State {

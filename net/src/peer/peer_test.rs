@@ -5,6 +5,7 @@ use super::port::{HttpHandler, PeerPort};
 use super::{Activity, Arrived};
 use crate::config::{Config, TransportSecurity, Url};
 use crate::listen::{ListenAddress, Listener, PeerListener};
+use crate::reactor::Names;
 use crate::tls::Credentials;
 use crate::tls::test_certificates::{Authority, Subject};
 use bytes::Bytes;
@@ -49,6 +50,8 @@ pub(super) struct Plan {
     local: Local,
     scheme: &'static str,
     credentials: Arc<Credentials>,
+    /// How it looks up the hosts of the others.
+    pub(super) names: Names,
     /// What becomes of those who ask over HTTP.
     pub(super) http: HttpHandler,
 }
@@ -67,6 +70,7 @@ impl Plan {
             local,
             scheme: "http",
             credentials: Credentials::for_peers(&Config::default()).unwrap(),
+            names: Names::default(),
             http,
         }
     }
@@ -86,6 +90,7 @@ impl Plan {
             frame_bytes: 8 << 20,
             seed: self.local.process,
             credentials: self.credentials,
+            names: self.names,
         };
         let links = Links::new(self.local, options, activity.clone());
         let listeners = vec![PeerListener {
@@ -123,7 +128,7 @@ pub(super) async fn until(condition: impl Fn() -> bool) {
 }
 
 /// The next arrival that is not about lost connections.
-pub(super) async fn next(side: &Side) -> Arrived {
+async fn next(side: &Side) -> Arrived {
     loop {
         poll_fn(|context| match side.links.poll_arrived(context) {
             true => Poll::Ready(()),
@@ -158,7 +163,7 @@ fn append(from: u64, to: u64, bytes: usize) -> Message {
     }
 }
 
-pub(super) fn heartbeat(from: u64, to: u64) -> Message {
+fn heartbeat(from: u64, to: u64) -> Message {
     Message {
         from,
         to,
@@ -167,7 +172,7 @@ pub(super) fn heartbeat(from: u64, to: u64) -> Message {
     }
 }
 
-pub(super) fn send(side: &Side, message: Message) -> Vec<Message> {
+fn send(side: &Side, message: Message) -> Vec<Message> {
     let mut refused = Vec::new();
     side.links.send([message].into_iter(), &mut refused);
     side.links.flush();
@@ -388,6 +393,44 @@ fn a_member_without_a_leader_takes_a_link_from_one_that_it_does_not_know() {
 }
 
 #[test]
+fn a_member_that_is_not_known_is_answered_where_it_is_found_now() {
+    on_reactor(|| async {
+        let here = side(local(1));
+        here.links
+            .set_peers(vec![here.address.clone(), side(local(2)).address.clone()]);
+        let first = side(local(4));
+        first
+            .links
+            .set_peers(vec![here.address.clone(), first.address.clone()]);
+        until(|| first.activity.active_since(1).is_some()).await;
+        first.links.set_peers(Vec::new());
+        drop(first);
+        // It is started again elsewhere, before it is forgotten.
+        let again = side(Local {
+            process: 5,
+            ..local(4)
+        });
+        again
+            .links
+            .set_peers(vec![here.address.clone(), again.address.clone()]);
+        until(|| again.activity.active_since(1).is_some()).await;
+        let answered = async {
+            loop {
+                send(&here, heartbeat(1, 4));
+                glommio::timer::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let heard = async {
+            assert!(matches!(
+                next(&again).await,
+                Arrived::Message { from: 1, .. }
+            ));
+        };
+        futures_lite::future::or(heard, answered).await;
+    });
+}
+
+#[test]
 fn strangers_without_a_leader_to_ask_are_few() {
     on_reactor(|| async {
         let here = side(local(1));
@@ -402,7 +445,7 @@ fn strangers_without_a_leader_to_ask_are_few() {
 }
 
 /// A member with a certificate of `authority` that believes `believed`.
-fn secured(folder: &Path, id: u64, authority: &Authority, believed: &Path) -> Side {
+pub(super) fn secured(folder: &Path, id: u64, authority: &Authority, believed: &Path) -> Plan {
     let files = authority.certify(folder, &format!("m{id}"), Subject::LOCAL);
     let config = Config {
         listen_peer_urls: vec![Url::parse("https://127.0.0.1:1").unwrap()],
@@ -414,12 +457,11 @@ fn secured(folder: &Path, id: u64, authority: &Authority, believed: &Path) -> Si
         },
         ..Config::default()
     };
-    let plan = Plan {
+    Plan {
         scheme: "https",
         credentials: Credentials::for_peers(&config).unwrap(),
         ..Plan::new(local(id))
-    };
-    plan.start()
+    }
 }
 
 #[test]
@@ -428,10 +470,10 @@ fn links_over_tls_carry_everything_and_refuse_another_authority() {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new("ours");
         let believed = authority.write(folder.path());
-        let one = secured(folder.path(), 1, &authority, &believed);
-        let two = secured(folder.path(), 2, &authority, &believed);
+        let one = secured(folder.path(), 1, &authority, &believed).start();
+        let two = secured(folder.path(), 2, &authority, &believed).start();
         let stranger = Authority::new("theirs");
-        let three = secured(folder.path(), 3, &stranger, &believed);
+        let three = secured(folder.path(), 3, &stranger, &believed).start();
         let all: Vec<PeerAddress> = [&one, &two, &three].map(|side| side.address.clone()).into();
         for side in [&one, &two, &three] {
             side.links.set_peers(all.clone());

@@ -271,11 +271,8 @@ async fn encrypt(
     if shared.credentials.checks_origin()
         && let (Some(certificate), PeerAddress::Ip(from)) = (stream.certificate(), peer)
     {
-        let from = from.ip();
-        let checked = glommio::executor()
-            .spawn_blocking(move || check_origin(&certificate, from))
-            .await;
-        if let Err(error) = checked {
+        let names = &shared.links.options.names;
+        if let Err(error) = check_origin(&certificate, from.ip(), names).await {
             let name = stream.server_name().unwrap_or_default();
             rejected(shared, peer, &name, &error);
             objection = Some(error);

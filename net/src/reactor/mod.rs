@@ -5,6 +5,7 @@
 
 mod cores;
 mod mailbox;
+mod names;
 mod outwait;
 mod probe;
 mod signals;
@@ -12,6 +13,7 @@ mod stop;
 
 pub use cores::{available_cores, raise_descriptor_limit};
 pub use mailbox::{Capacity, Full, Lane, MailboxReceiver, MailboxSender, mailbox};
+pub(crate) use names::{Names, Sake};
 pub use outwait::outwait;
 pub use probe::{ProbeError, probe};
 pub use signals::{block_stop_signals, end_by_signal, stop_signal};
@@ -33,8 +35,8 @@ const EXECUTOR_IO_BYTES: usize = 64 * 1024;
 /// Entries of each submission ring: how many new waits a turn can start with one system call.
 const RING_ENTRIES: usize = 512;
 
-/// Threads that wait in place of the sequencer's reactor: for names of other members, which may take long while the
-/// resolver does not answer, and for the files of certificates, which must not wait behind them.
+/// Threads that wait in place of the sequencer's reactor, for the files of certificates above all. What may take any time,
+/// as names do while a resolver does not answer, waits elsewhere ([`Names`]).
 const SEQUENCER_WAITERS: usize = 4;
 
 /// A reactor could not be started, or it ended by a panic.

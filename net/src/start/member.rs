@@ -15,7 +15,7 @@ use crate::listen::PeerListener;
 use crate::log::Shown;
 use crate::peer::{HttpHandler, LinkOptions, Links, PeerPort};
 use crate::reactor::{
-    Capacity, MailboxReceiver, MailboxSender, SEQUENCER, Stop, client_reactors, mailbox,
+    Capacity, MailboxReceiver, MailboxSender, Names, SEQUENCER, Stop, client_reactors, mailbox,
 };
 use crate::sequencer::{
     EventRing, Gate, Identity, Limits, Pager, Published, Replacements, Sequencer, StoreSide,
@@ -373,6 +373,7 @@ impl Member {
             frame_bytes: LINK_FRAME_BYTES.saturating_add(self.limits.request_bytes),
             seed: random(),
             credentials: Arc::clone(&self.credentials),
+            names: Names::default(),
         };
         let links = Links::new(local, options, self.published.activity.clone());
         let listeners = self.peer_listeners.lock();

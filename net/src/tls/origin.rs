@@ -1,18 +1,23 @@
 //! Whether a connection comes from where its certificate says.
 
+use crate::reactor::{Names, Sake};
 use rustls::pki_types::CertificateDer;
-use std::net::{IpAddr, ToSocketAddrs as _};
+use std::net::IpAddr;
 use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
 
 /// Compares the addresses and names of a certificate with the address that its holder connects from (etcd's rule): one
-/// without any is good from everywhere. Blocks while names are looked up.
+/// without any is good from everywhere.
 ///
 /// etcd also compares names with wildcards with the name that the address is registered under; that is not done here, so a
 /// certificate that has nothing else is refused, with a text that says so.
 ///
 /// # Errors
 /// What does not fit, for the log.
-pub(crate) fn check_origin(certificate: &CertificateDer<'_>, from: IpAddr) -> Result<(), String> {
+pub(crate) async fn check_origin(
+    certificate: &CertificateDer<'_>,
+    from: IpAddr,
+    lookups: &Names,
+) -> Result<(), String> {
     let (addresses, names) = alternatives(certificate)?;
     if addresses.is_empty() && names.is_empty() {
         return Ok(());
@@ -32,7 +37,7 @@ pub(crate) fn check_origin(certificate: &CertificateDer<'_>, from: IpAddr) -> Re
         names.iter().partition(|name| name.starts_with("*."));
     let mut trouble = String::new();
     for name in whole {
-        match (name.as_str(), 0_u16).to_socket_addrs() {
+        match lookups.look_up(name, Sake::Stranger).await {
             Ok(found) => {
                 if found.into_iter().any(|it| it.ip().to_canonical() == from) {
                     return Ok(());

@@ -3,7 +3,7 @@
 use crate::config::Url;
 use crate::tls::{ClientSession, Credentials, describe_io};
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -127,9 +127,17 @@ fn host(url: &Url) -> String {
 
 fn connect(url: &Url, deadline: Instant) -> io::Result<TcpStream> {
     let port = url.port.ok_or(io::ErrorKind::InvalidInput)?;
+    let addresses: Vec<SocketAddr> = (url.host.as_str(), port).to_socket_addrs()?.collect();
+    connect_to_any(&addresses, deadline)
+}
+
+/// Connects to the first of the addresses that takes the connection. Each has its share of the time that is left: one that
+/// drops what comes must not be all that is tried.
+fn connect_to_any(addresses: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for address in (url.host.as_str(), port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, left(deadline)?) {
+    for (address, untried) in addresses.iter().zip((1..=addresses.len()).rev()) {
+        let share = left(deadline)? / u32::try_from(untried).unwrap_or(u32::MAX);
+        match TcpStream::connect_timeout(address, share) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
@@ -273,4 +281,23 @@ fn parse(bytes: &[u8]) -> Option<PeerAnswer> {
     announced
         .is_none_or(|length| length == answer.body.len())
         .then_some(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listen::Deaf;
+    use std::net::TcpListener;
+
+    #[test]
+    fn an_address_that_drops_what_comes_is_not_the_only_one_that_is_tried() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let there = listener.local_addr().unwrap();
+        let gone = SocketAddr::from(([127, 0, 0, 2], there.port()));
+        let _deaf = Deaf::at(gone);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let stream = connect_to_any(&[gone, there], deadline).unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), there);
+        assert!(connect_to_any(&[], deadline).is_err());
+    }
 }
