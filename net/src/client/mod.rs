@@ -73,6 +73,11 @@ impl ClientError {
             ClientError::Endpoint { .. } | ClientError::Runtime(_) => false,
         }
     }
+
+    /// Whether the server says that what the request is about does not exist.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, ClientError::Refused(status) if status.code() == Code::NotFound)
+    }
 }
 
 /// A client. It connects when it is first needed, and again when a connection breaks.
@@ -168,7 +173,8 @@ impl Client {
         Ok(())
     }
 
-    /// Sends a request to the endpoint that answered last, or else to the next one that can be reached.
+    /// Sends a request to the endpoint that answered last, or else to the next one that can be reached. One that accepts and
+    /// does not answer has used up the request's time; the next request goes to another.
     async fn send(&self, path: &'static str, request: Bytes) -> Result<Bytes, Status> {
         let mut outcome = Err(Status::unavailable("no endpoints"));
         for _ in 0..self.channels.len() {
@@ -177,11 +183,12 @@ impl Client {
                 break;
             };
             outcome = self.send_by(channel, path, request.clone()).await;
-            match &outcome {
-                Err(status) if status.code() == Code::Unavailable => {
-                    self.current.set((current + 1) % self.channels.len());
-                }
-                _ => return outcome,
+            let code = outcome.as_ref().err().map(Status::code);
+            if matches!(code, Some(Code::Unavailable | Code::DeadlineExceeded)) {
+                self.current.set((current + 1) % self.channels.len());
+            }
+            if code != Some(Code::Unavailable) {
+                return outcome;
             }
         }
         outcome
@@ -243,3 +250,6 @@ fn read_endpoint(text: &str, options: &ClientOptions) -> Result<Endpoint, Client
         false => Ok(endpoint),
     }
 }
+
+#[cfg(test)]
+mod client_test;

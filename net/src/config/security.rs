@@ -43,6 +43,15 @@ impl TransportSecurity {
     pub fn asks_for_certificates(&self) -> bool {
         self.client_cert_auth || !is_unset(&self.trusted_ca_file)
     }
+
+    /// Whether anything is asked of the certificates of others.
+    #[must_use]
+    pub fn judges_others(&self) -> bool {
+        self.asks_for_certificates()
+            || !self.allowed_names.is_empty()
+            || !self.allowed_hostnames.is_empty()
+            || !is_unset(&self.revocation_list_file)
+    }
 }
 
 /// As etcd writes it into its log.

@@ -59,8 +59,22 @@ impl Credentials {
             let years = config.self_signed_cert_validity;
             let (certificate, key) = generated::certificate_in(&folder, hosts, years)
                 .map_err(|error| format!("failed to get peer self-signed certs: {error}"))?;
-            (security.cert_file, security.key_file) = (certificate.clone(), key.clone());
-            (security.client_cert_file, security.client_key_file) = (certificate, key);
+            // As with etcd, nothing else counts: no authority vouches for what members have made themselves.
+            let self_made = TransportSecurity {
+                cert_file: certificate.clone(),
+                key_file: key.clone(),
+                client_cert_file: certificate,
+                client_key_file: key,
+                auto_tls: true,
+                ..TransportSecurity::default()
+            };
+            if security.judges_others() {
+                crate::warn!(
+                    "ignoring the flags on the certificates of other peers, because peer auto TLS takes any",
+                    "tls-info" => security.to_string(),
+                );
+            }
+            security = self_made;
             is_self_made = true;
         }
         let (oldest, newest) = config.tls_versions()?;

@@ -21,6 +21,8 @@ pub struct Authority {
 pub struct Subject<'a> {
     /// The common name.
     pub name: &'a str,
+    /// Another common name that stands before it.
+    pub earlier_name: Option<&'a str>,
     /// The addresses and host names that it is valid for.
     pub hosts: &'a [&'a str],
     /// Its number.
@@ -33,6 +35,7 @@ impl Subject<'_> {
     /// A member on the loopback address.
     pub const LOCAL: Subject<'static> = Subject {
         name: "member",
+        earlier_name: None,
         hosts: &["127.0.0.1"],
         serial: 7,
         days: 30,
@@ -87,6 +90,13 @@ impl Authority {
             .collect();
         let mut parameters = CertificateParams::new(hosts).unwrap();
         parameters.distinguished_name = common_name(subject.name);
+        if let Some(earlier) = subject.earlier_name {
+            let mut both = common_name(earlier);
+            // Each type has one place; so the other takes its number.
+            let number = DnType::CustomDnType(vec![2, 5, 4, 3]);
+            both.push(number, subject.name);
+            parameters.distinguished_name = both;
+        }
         parameters.serial_number = Some(SerialNumber::from(subject.serial));
         let now = OffsetDateTime::now_utc();
         parameters.not_before = now - Duration::days(60);

@@ -284,6 +284,21 @@ fn only_allowed_names_are_taken() {
 }
 
 #[test]
+fn of_several_common_names_the_last_counts() {
+    let mut scene = Scene::new();
+    scene.member.allowed_names = vec!["member".to_owned()];
+    let two = |earlier_name, name| Subject {
+        name,
+        earlier_name: Some(earlier_name),
+        ..LOCAL
+    };
+    let good = scene.with(two("nobody", "member"));
+    assert_eq!(scene.dialled_by(good), (Ok(()), Ok(())));
+    let (said, _) = scene.dialled_by(scene.with(two("member", "nobody")));
+    assert_says(&said, "the common name \"nobody\"");
+}
+
+#[test]
 fn revoked_certificates_are_refused() {
     let mut scene = Scene::new();
     let list = scene.authority.revoke(scene.folder.path(), &[0x1234, 99]);
@@ -338,11 +353,11 @@ fn new_files_take_effect_without_a_restart() {
 
 #[test]
 fn members_with_certificates_of_their_own_making_understand_each_other() {
-    let made = || {
+    let made = |judging: TransportSecurity| {
         let folder = tempfile::tempdir().unwrap();
         let security = TransportSecurity {
             auto_tls: true,
-            ..TransportSecurity::default()
+            ..judging
         };
         let config = Config {
             data_dir: folder.path().to_owned(),
@@ -350,7 +365,17 @@ fn members_with_certificates_of_their_own_making_understand_each_other() {
         };
         (Credentials::for_peers(&config).unwrap(), folder)
     };
-    let ((one, _one), (two, _two)) = (made(), made());
+    let ((one, _one), (two, _two)) = (made(Default::default()), made(Default::default()));
+    assert_eq!(meet(&one, &two, "localhost"), (Ok(()), Ok(())));
+    // What is said about the certificates of others is of no effect, as with etcd: nobody vouches for these.
+    let scene = Scene::new();
+    let judging = || TransportSecurity {
+        client_cert_auth: true,
+        trusted_ca_file: scene.member.trusted_ca_file.clone(),
+        allowed_names: vec!["somebody".to_owned()],
+        ..TransportSecurity::default()
+    };
+    let ((one, _one), (two, _two)) = (made(judging()), made(judging()));
     assert_eq!(meet(&one, &two, "localhost"), (Ok(()), Ok(())));
 }
 

@@ -50,8 +50,9 @@ impl Rules {
             }
         }
         if !self.names.is_empty() {
-            let mut names = parsed.subject().iter_common_name();
-            let name = names.next().and_then(|name| name.as_str().ok());
+            // Of several the last one counts, as with Go.
+            let names = parsed.subject().iter_common_name();
+            let name = names.filter_map(|name| name.as_str().ok()).last();
             let name = name.unwrap_or_default();
             if !self.names.iter().any(|allowed| allowed == name) {
                 let text = format!(
