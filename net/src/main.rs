@@ -4,7 +4,8 @@ use reeve_net::{
     config::{self, Config, ConfigError, Outcome},
     log, reactor,
     start::{
-        Member, OpenError, Opened, STOP_REMOVED, bind_peers, launch, open, reactor_count, rebuild,
+        Member, OpenError, Opened, STOP_FAILED, STOP_REMOVED, bind_peers, launch, open,
+        reactor_count, rebuild,
     },
 };
 use std::{collections::BTreeMap, io::Write as _, process::ExitCode, sync::Arc};
@@ -101,6 +102,11 @@ fn run(loaded: &config::Loaded, arguments: &[String], rebuilds: bool) -> ExitCod
         Ok(STOP_REMOVED) => {
             log::flush();
             ExitCode::SUCCESS
+        }
+        // It has logged why.
+        Ok(STOP_FAILED) => {
+            log::flush();
+            ExitCode::FAILURE
         }
         Ok(signal) => {
             log::flush();

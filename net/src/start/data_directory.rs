@@ -7,6 +7,9 @@
 //!     reeve.fenced            why it must not serve, if it was found to differ from the others
 //!     reeve.pages             the trees
 //!     reeve-wal/              the write-ahead log, unless --wal-dir names another place
+//! <data-dir>/member.new/      what `reeve rebuild` prepares, while it is under way
+//! <data-dir>/member.damaged-<time>/
+//! <wal-dir>/damaged-<time>/   what it has put aside
 //! ```
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -92,14 +95,11 @@ impl DataDirectory {
         })
     }
 
-    /// Whether no server has ever run on it, as far as can be seen from outside.
+    /// Whether no member has a log there.
     #[must_use]
     pub fn is_fresh(data_dir: &Path, wal_dir: Option<&Path>) -> bool {
         let own = data_dir.join("member").join("reeve-wal");
-        match std::fs::read_dir(wal_dir.unwrap_or(&own)) {
-            Ok(mut entries) => entries.next().is_none(),
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        }
+        !holds_log(wal_dir.unwrap_or(&own))
     }
 
     /// The directory `member`.
@@ -121,6 +121,19 @@ impl DataDirectory {
     }
 }
 
+/// Whether a log lies in its directory. It begins with its first whole segment: a start that ended earlier may have left a
+/// half-made one, which says nothing and of which nothing was ever acknowledged, and a disk may hold other files.
+pub(super) fn holds_log(directory: &Path) -> bool {
+    let segment = |entry: io::Result<std::fs::DirEntry>| match entry {
+        Ok(entry) => Path::new(&entry.file_name()).extension() == Some("wal".as_ref()),
+        Err(_) => true,
+    };
+    match std::fs::read_dir(directory) {
+        Ok(mut entries) => entries.any(segment),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
 /// etcd keeps its tree in `snap/db` and its log in `wal/*.wal`.
 fn refuse_etcd(member: &Path) -> Result<(), DataDirectoryError> {
     let tree = member.join("snap").join("db");
@@ -139,7 +152,8 @@ fn refuse_etcd(member: &Path) -> Result<(), DataDirectoryError> {
     Ok(())
 }
 
-fn make_directory(path: &Path) -> Result<(), DataDirectoryError> {
+/// Makes a directory, and those above it, if it is not there: for this user alone.
+pub(super) fn make_directory(path: &Path) -> Result<(), DataDirectoryError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -160,7 +174,10 @@ mod tests {
         assert!(DataDirectory::is_fresh(parent.path(), None));
         let first = DataDirectory::open(parent.path(), None).unwrap();
         assert!(DataDirectory::is_fresh(parent.path(), None));
-        std::fs::write(first.write_ahead_log().join("segment"), b"x").unwrap();
+        std::fs::write(first.write_ahead_log().join("next.spare"), b"x").unwrap();
+        assert!(DataDirectory::is_fresh(parent.path(), None));
+        let segment = first.write_ahead_log().join("0000000000000001.wal");
+        std::fs::write(segment, b"x").unwrap();
         assert!(!DataDirectory::is_fresh(parent.path(), None));
         let refused = DataDirectory::open(parent.path(), None);
         assert!(

@@ -1,7 +1,9 @@
 //! How a member comes into its cluster: as a founder, later, or because it has been there before.
 
-use super::joining;
-use crate::config::{ClusterState, Config, Url};
+use super::data_directory::holds_log;
+use super::joining::{self, texts};
+use super::storage::REBUILD;
+use crate::config::{ClusterState, Config, Url, lead_to_the_same};
 use crate::discovery;
 use crate::tls::Credentials;
 use reeve_engine::disk::UringDisk;
@@ -25,6 +27,9 @@ pub struct Entrance {
     pub peers: Vec<MemberRecord>,
     /// Set if it takes the place of a damaged member.
     pub rebuilt: Option<Rebuilt>,
+    /// Whether it has had a log under this id. If that is gone, so is what it has promised, and the id must not be taken up
+    /// again.
+    pub begun: bool,
 }
 
 /// What the member was in whose place a rebuilt one is.
@@ -37,23 +42,18 @@ pub enum Rebuilt {
 }
 
 impl Entrance {
-    /// Finds out from the log, which knows best, with the note in the directory `member` beside it; or else from the flags.
-    /// Blocks.
+    /// Who a member is that has a log: the log knows best, and the note in the directory `member` tells with whom it began.
     ///
     /// # Errors
     /// Why this member cannot start, for the operator.
-    pub fn find(
-        config: &Config,
-        member: &Path,
-        log_directory: &Path,
-        credentials: &Arc<Credentials>,
-    ) -> Result<Self, String> {
+    pub fn find(config: &Config, member: &Path, log_directory: &Path) -> Result<Self, String> {
         let Some(Identity {
             cluster_id,
             member_id,
         }) = recorded(log_directory)?
         else {
-            return Self::beginning(config, credentials);
+            let path = log_directory.display();
+            return Err(format!("{path}: the write-ahead log has just gone"));
         };
         let noted = Self::noted(member).unwrap_or_else(|error| {
             // It is needed only as long as the log is empty.
@@ -64,26 +64,79 @@ impl Entrance {
         Ok(noted.unwrap_or_else(|| Self::returning(config, cluster_id, member_id)))
     }
 
+    /// Who a member is that has no log, by its note in the directory `member`. `None` if there is none, or if the flags tell
+    /// as well: they count as long as nothing has come of them.
+    ///
+    /// # Errors
+    /// That there was a log; or that the note cannot be read.
+    pub fn waiting(config: &Config, member: &Path) -> Result<Option<Self>, String> {
+        let Some(noted) = Self::noted(member).map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
+        if noted.begun {
+            return Err(format!(
+                "member {:x} of cluster {:x} has had a write-ahead log, and there is none any more: --wal-dir may name another \
+                 place than before. If it is lost, so is what the member has promised to the others. {REBUILD}. Nothing was \
+                 changed",
+                noted.member, noted.cluster
+            ));
+        }
+        let decides = noted.rebuilt.is_some() || noted.was_searched_for(config);
+        Ok(Some(noted).filter(|_| decides))
+    }
+
+    /// Whether this is what the search has found that the flags ask for.
+    fn was_searched_for(&self, config: &Config) -> bool {
+        let searches = config.discovery.is_wanted() || !config.discovery_srv.is_empty();
+        let own = self.founders.iter().find(|it| it.id == self.member);
+        searches
+            && own.is_some_and(|own| {
+                let token = &config.initial_cluster_token;
+                self.member == identity::bootstrap_member_id(&own.peer_urls, token)
+                    && lead_to_the_same(&own.peer_urls, &texts(&config.initial_advertise_peer_urls))
+            })
+    }
+
+    /// Refuses a member that the others have met already under its id, while it has no log here: it has forgotten whom it
+    /// voted for and what it acknowledged. Blocks while it asks them.
+    ///
+    /// # Errors
+    /// That, for the operator.
+    pub fn check_unmet(&self, credentials: &Arc<Credentials>) -> Result<(), String> {
+        let others = self.peers.iter().filter(|it| it.id != self.member);
+        let urls = others.flat_map(|it| &it.peer_urls);
+        let urls: Vec<Url> = urls.filter_map(|url| Url::parse(url).ok()).collect();
+        let is_met = |own: &MemberRecord| {
+            // A member tells its client URLs when it serves; a rebuilt one gets its vote when it has caught up.
+            !own.client_urls.is_empty() || (self.rebuilt.is_some() && !own.learner)
+        };
+        match joining::is_known(&urls, self.member, is_met, credentials) {
+            true => Err(format!(
+                "member {:x} has already been bootstrapped, and its data is not here. It has promised to the others what it \
+                 does not know any more. {REBUILD}. Nothing was changed",
+                self.member
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// A member that has no log yet. Blocks while it asks the others.
     ///
     /// # Errors
     /// Why this member cannot start, for the operator.
     pub fn beginning(config: &Config, credentials: &Arc<Credentials>) -> Result<Self, String> {
-        match config.initial_cluster_state {
-            ClusterState::Existing => Self::joining(config, credentials),
+        let entrance = match config.initial_cluster_state {
+            ClusterState::Existing => Self::joining(config, credentials)?,
             ClusterState::New => {
                 let founding = Self::founding(config)?;
-                let listed = config.verify_bootstrap()?;
-                if joining::is_bootstrapped(config, &listed, founding.member, credentials) {
-                    let member = founding.member;
-                    return Err(format!("member {member:x} has already been bootstrapped"));
-                }
                 match config.discovery.is_wanted() {
-                    true => Self::discovered(config, &listed, founding.member),
-                    false => Ok(founding),
+                    true => Self::discovered(config, &config.verify_bootstrap()?, founding.member)?,
+                    false => founding,
                 }
             }
-        }
+        };
+        entrance.check_unmet(credentials)?;
+        Ok(entrance)
     }
 
     /// A member of a new cluster whose members find each other through another one. `own` is the list of this member alone.
@@ -123,6 +176,7 @@ impl Entrance {
             founders: Vec::new(),
             peers: remote.members,
             rebuilt: None,
+            begun: false,
         })
     }
 
@@ -141,6 +195,7 @@ impl Entrance {
             peers: founders.clone(),
             founders,
             rebuilt: None,
+            begun: true,
         }
     }
 
@@ -168,6 +223,7 @@ impl Entrance {
             peers: founders.clone(),
             founders,
             rebuilt: None,
+            begun: false,
         })
     }
 }
@@ -175,7 +231,7 @@ impl Entrance {
 /// The records with which a cluster of these members begins: equal on all of them.
 fn founders(members: &BTreeMap<String, Vec<Url>>, token: &str) -> Vec<MemberRecord> {
     let founder = |(name, urls): (&String, &Vec<Url>)| {
-        let peer_urls: Vec<String> = urls.iter().map(Url::to_string).collect();
+        let peer_urls = texts(urls);
         MemberRecord {
             name: name.clone(),
             peer_urls: peer_urls.clone(),
@@ -187,8 +243,7 @@ fn founders(members: &BTreeMap<String, Vec<Url>>, token: &str) -> Vec<MemberReco
 
 /// Whose log lies in the directory, if there is one.
 pub(super) fn recorded(log_directory: &Path) -> Result<Option<Identity>, String> {
-    let exists = std::fs::read_dir(log_directory).is_ok_and(|mut files| files.next().is_some());
-    if !exists {
+    if !holds_log(log_directory) {
         return Ok(None);
     }
     let mut disk = UringDisk::new().map_err(|error| error.to_string())?;
@@ -252,7 +307,11 @@ mod tests {
         let config = config(THREE, "a", &["http://127.0.0.1:1"]);
         let first = Entrance::founding(&config).unwrap();
         let again = Entrance::returning(&config, first.cluster, first.member);
-        assert_eq!(again, first);
+        let begun = Entrance {
+            begun: true,
+            ..first.clone()
+        };
+        assert_eq!(again, begun);
         let moved = Entrance::returning(&config, 7, first.member);
         assert_eq!((moved.cluster, moved.founders.len()), (7, 0));
         let joining = Config {
@@ -261,5 +320,46 @@ mod tests {
         };
         let joined = Entrance::returning(&joining, first.cluster, first.member);
         assert!(joined.founders.is_empty());
+    }
+    /// What is noted in a directory without a log.
+    fn waiting(config: &Config, noted: &Entrance) -> Result<Option<Entrance>, String> {
+        let directory = tempfile::tempdir().unwrap();
+        noted.note(directory.path()).unwrap();
+        Entrance::waiting(config, directory.path())
+    }
+
+    #[test]
+    fn flags_count_until_there_is_a_log_unless_they_tell_nothing() {
+        let listed = config(THREE, "a", &["http://127.0.0.1:1"]);
+        let founding = Entrance::founding(&listed).unwrap();
+        assert_eq!(waiting(&listed, &founding), Ok(None));
+        // What a search has found need not be found again, as long as the same is searched for.
+        let mut searching = Config {
+            initial_cluster: String::new(),
+            ..listed.clone()
+        };
+        searching.discovery.endpoints = vec!["127.0.0.1:9".to_owned()];
+        assert_eq!(waiting(&searching, &founding), Ok(Some(founding.clone())));
+        searching.initial_cluster_token = "another".to_owned();
+        assert_eq!(waiting(&searching, &founding), Ok(None));
+        // The flags of a rebuilt member are those of the one that it replaces.
+        let rebuilt = Entrance {
+            member: 9,
+            founders: Vec::new(),
+            rebuilt: Some(Rebuilt::Voter),
+            ..founding
+        };
+        assert_eq!(waiting(&listed, &rebuilt), Ok(Some(rebuilt)));
+    }
+
+    #[test]
+    fn who_has_lost_its_log_is_told_so() {
+        let listed = config(THREE, "a", &["http://127.0.0.1:1"]);
+        let begun = Entrance {
+            begun: true,
+            ..Entrance::founding(&listed).unwrap()
+        };
+        let refused = waiting(&listed, &begun).unwrap_err();
+        assert!(refused.contains("reeve rebuild"), "{refused}");
     }
 }

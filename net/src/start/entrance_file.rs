@@ -2,6 +2,7 @@
 //!
 //! The log tells who a member is from the moment on at which it exists, but with whom it began only once the first entries are
 //! in it. A member that is stopped in between goes on from this note: the flags may not tell again what a search has found.
+//! Afterwards the note tells that there was a log, should it be lost.
 
 use super::entrance::{Entrance, Rebuilt};
 use crate::http::peer::{read_listing, write_listing};
@@ -12,6 +13,9 @@ use std::path::Path;
 
 /// Its name in the directory `member`.
 const NAME: &str = "reeve.entrance";
+
+/// The name of what a rebuild notes before it changes anything, in the directory that it prepares.
+const PLAN_NAME: &str = "reeve.rebuild";
 
 /// The version of its form.
 const VERSION: u64 = 1;
@@ -45,11 +49,22 @@ impl Entrance {
     /// # Errors
     /// [`NoteError::Disk`].
     pub fn note(&self, directory: &Path) -> Result<(), NoteError> {
-        let path = directory.join(NAME);
-        write_durably(&path, self.to_text().as_bytes()).map_err(|source| NoteError::Disk {
-            path: path.display().to_string(),
-            source,
-        })
+        self.write(&directory.join(NAME))
+    }
+
+    /// Notes that the member has a log from now on, unless that is noted already.
+    ///
+    /// # Errors
+    /// [`NoteError::Disk`].
+    pub fn note_begun(&self, directory: &Path) -> Result<(), NoteError> {
+        if self.begun {
+            return Ok(());
+        }
+        let begun = Entrance {
+            begun: true,
+            ..self.clone()
+        };
+        begun.note(directory)
     }
 
     /// Reads the note, if there is one.
@@ -57,9 +72,50 @@ impl Entrance {
     /// # Errors
     /// [`NoteError`].
     pub fn noted(directory: &Path) -> Result<Option<Self>, NoteError> {
-        let path = directory.join(NAME);
+        Self::read(&directory.join(NAME))
+    }
+
+    /// Writes down what a rebuild is about to do; it is durable when this returns. The id is that of the member that is
+    /// replaced.
+    ///
+    /// # Errors
+    /// [`NoteError::Disk`].
+    pub(super) fn plan(&self, directory: &Path) -> Result<(), NoteError> {
+        self.write(&directory.join(PLAN_NAME))?;
+        // That of an earlier rebuild, whose place this one does not take.
+        remove(&directory.join(NAME))
+    }
+
+    /// Writes the note of what a rebuild has done, in the place of its plan; it is durable when this returns.
+    ///
+    /// # Errors
+    /// [`NoteError::Disk`].
+    pub(super) fn note_instead_of_plan(&self, directory: &Path) -> Result<(), NoteError> {
+        self.note(directory)?;
+        remove(&directory.join(PLAN_NAME))
+    }
+
+    /// What a rebuild has prepared in this directory and not brought to its end: its note, or else its plan.
+    ///
+    /// # Errors
+    /// [`NoteError`].
+    pub(super) fn prepared(directory: &Path) -> Result<Option<Self>, NoteError> {
+        match Self::noted(directory)? {
+            Some(noted) => Ok(Some(noted)),
+            None => Self::read(&directory.join(PLAN_NAME)),
+        }
+    }
+
+    fn write(&self, path: &Path) -> Result<(), NoteError> {
+        write_durably(path, self.to_text().as_bytes()).map_err(|source| NoteError::Disk {
+            path: path.display().to_string(),
+            source,
+        })
+    }
+
+    fn read(path: &Path) -> Result<Option<Self>, NoteError> {
         let shown = || path.display().to_string();
-        let text = match std::fs::read(&path) {
+        let text = match std::fs::read(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => {
@@ -82,9 +138,10 @@ impl Entrance {
             Some(Rebuilt::Learner) => "\"learner\"",
         };
         format!(
-            "{{\"version\":{VERSION},\"cluster\":\"{:x}\",\"member\":\"{:x}\",\"rebuilt\":{rebuilt},\n\"founders\":{},\n\"peers\":{}}}\n",
+            "{{\"version\":{VERSION},\"cluster\":\"{:x}\",\"member\":\"{:x}\",\"rebuilt\":{rebuilt},\"begun\":{},\n\"founders\":{},\n\"peers\":{}}}\n",
             self.cluster,
             self.member,
+            self.begun,
             list(&self.founders),
             list(&self.peers),
         )
@@ -110,14 +167,40 @@ impl Entrance {
             Some(Value::String(role)) if role == "learner" => Some(Rebuilt::Learner),
             _ => return Err("it does not tell whether the member was rebuilt".to_owned()),
         };
+        let begun = match value.get("begun") {
+            // As written by early releases.
+            None => false,
+            Some(begun) => begun
+                .as_bool()
+                .ok_or("it does not tell whether there was a log")?,
+        };
         Ok(Entrance {
             cluster: id("cluster")?,
             member: id("member")?,
             rebuilt,
+            begun,
             founders: list("founders")?,
             peers: list("peers")?,
         })
     }
+}
+
+/// Removes a file, if it is there, for good.
+fn remove(path: &Path) -> Result<(), NoteError> {
+    let removed = match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        removed => removed.and_then(|()| sync_parent(path)),
+    };
+    removed.map_err(|source| NoteError::Disk {
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+/// Makes what has happened to the names in a file's directory durable.
+pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Writes a file under another name, and gives it its own when it is durable.
@@ -127,8 +210,7 @@ pub(super) fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)?;
     file.sync_all()?;
     std::fs::rename(&unfinished, path)?;
-    let directory = path.parent().unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
+    sync_parent(path)
 }
 
 #[cfg(test)]
@@ -148,6 +230,7 @@ mod tests {
             founders: vec![member(1, "a"), member(0xffff_ffff_ffff, "")],
             peers: vec![member(1, "a")],
             rebuilt: Some(Rebuilt::Voter),
+            begun: false,
         }
     }
 
@@ -167,6 +250,42 @@ mod tests {
     }
 
     #[test]
+    fn a_note_tells_that_there_was_a_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let noted = || Entrance::noted(directory.path()).unwrap().unwrap();
+        entrance().note(directory.path()).unwrap();
+        assert!(!noted().begun);
+        noted().note_begun(directory.path()).unwrap();
+        let begun = Entrance {
+            begun: true,
+            ..entrance()
+        };
+        assert_eq!(noted(), begun);
+        // Of an early release.
+        let old = entrance().to_text().replace("\"begun\":false,", "");
+        assert_eq!(Entrance::from_text(old.as_bytes()), Ok(entrance()));
+    }
+
+    #[test]
+    fn what_a_rebuild_has_done_counts_more_than_what_it_planned() {
+        let directory = tempfile::tempdir().unwrap();
+        let prepared = || Entrance::prepared(directory.path()).unwrap();
+        let noted = || Entrance::noted(directory.path()).unwrap();
+        assert_eq!(prepared(), None);
+        entrance().plan(directory.path()).unwrap();
+        assert_eq!((prepared(), noted()), (Some(entrance()), None));
+        let done = Entrance {
+            member: 9,
+            ..entrance()
+        };
+        done.note_instead_of_plan(directory.path()).unwrap();
+        assert_eq!(prepared(), Some(done));
+        // Once more, for another one.
+        entrance().plan(directory.path()).unwrap();
+        assert_eq!((prepared(), noted()), (Some(entrance()), None));
+    }
+
+    #[test]
     fn a_damaged_note_is_refused_by_name() {
         let directory = tempfile::tempdir().unwrap();
         let whole = entrance().to_text();
@@ -176,6 +295,7 @@ mod tests {
             "nonsense",
             &whole[..whole.len() / 2],
             &whole.replace("\"version\":1", "\"version\":2"),
+            &whole.replace("\"begun\":false", "\"begun\":1"),
             &whole.replace("\"cluster\":\"f", "\"cluster\":\"z"),
         ] {
             std::fs::write(directory.path().join(NAME), bad).unwrap();

@@ -23,18 +23,6 @@ pub(super) struct RemoteCluster {
     is_reeve: bool,
 }
 
-impl RemoteCluster {
-    /// A cluster of Reeve's members.
-    #[cfg(test)]
-    pub(super) fn of_test(id: u64, members: Vec<MemberRecord>) -> Self {
-        RemoteCluster {
-            id,
-            members,
-            is_reeve: true,
-        }
-    }
-}
-
 /// Finds the cluster that this member joins, and its own record there.
 ///
 /// # Errors
@@ -68,24 +56,25 @@ pub(super) fn join(
     Ok((remote, own))
 }
 
-/// Whether the others know this member as one that has started before: then its data was lost, and it must not begin
-/// anew, because it has forgotten whom it voted for and what it acknowledged.
-pub(super) fn is_bootstrapped(
-    config: &Config,
-    listed: &BTreeMap<String, Vec<Url>>,
-    own: u64,
+/// Whether a member of whom `is_met` holds is known at one of these URLs. All are asked: one that lags may not have heard of it
+/// yet.
+pub(super) fn is_known(
+    urls: &[Url],
+    member: u64,
+    is_met: impl Fn(&MemberRecord) -> bool,
     credentials: &Arc<Credentials>,
 ) -> bool {
     let client = PeerClient {
         timeout: BEGIN_TIMEOUT,
         credentials: Arc::clone(credentials),
     };
-    let urls = remote_urls(listed, &config.name);
-    let Ok(remote) = fetch(&client, &urls, false) else {
-        return false;
-    };
-    let mut members = remote.members.iter();
-    members.any(|member| member.id == own && !member.client_urls.is_empty())
+    urls.iter().any(|url| {
+        let remote = fetch(&client, std::slice::from_ref(url), false);
+        remote.is_ok_and(|remote| {
+            let mut members = remote.members.iter();
+            members.any(|it| it.id == member && is_met(it))
+        })
+    })
 }
 
 /// The peer URLs of all but this member, sorted.
@@ -213,7 +202,8 @@ fn minor(version: &str) -> Option<(u64, u64)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-fn texts(urls: &[Url]) -> Vec<String> {
+/// URLs as they are told to others.
+pub(super) fn texts(urls: &[Url]) -> Vec<String> {
     urls.iter().map(Url::to_string).collect()
 }
 

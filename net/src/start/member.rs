@@ -7,7 +7,8 @@ use super::launch::{ReactorSetup, STOP_FAILED, STOP_REMOVED, Service};
 use super::publication::{publish, regain_vote};
 use super::release::command_format;
 use super::storage::{
-    CLUSTER_LOG_CACHE_BYTES, LOG_CACHE_BYTES, MappedPageFiles, StorageError, open_storage,
+    CLUSTER_LOG_CACHE_BYTES, LOG_CACHE_BYTES, MappedPageFiles, StorageError, describe_failure,
+    open_storage,
 };
 use crate::config::{Config, REEVE_VERSION};
 use crate::http::peer::{PeerSource, handler};
@@ -270,6 +271,13 @@ impl Member {
         let cache_bytes = self.log_cache_bytes();
         let storage = open_storage(&self.pages, &self.write_ahead_log, identity, cache_bytes);
         let storage = storage.map_err(|error| text(&error))?;
+        // From here on others may be promised something under this id: without its log it must not be taken up again.
+        match self.entrance.note_begun(self.directory()) {
+            Err(error) if storage.log.created => return Err(text(&error)),
+            // A directory of an early release, which had no such note, on a full disk perhaps.
+            Err(error) => crate::warn!("cannot note that there is a log", "error" => Shown(error)),
+            Ok(()) => {}
+        }
         for notice in &storage.log.notices {
             crate::warn!(notice.to_string());
         }
@@ -432,8 +440,9 @@ impl Member {
             };
             if let Err(error) = sequencer.run(leaving, ended, on_removal).await {
                 member.fence_if_differing(&error);
-                crate::fatal!("the member cannot go on", "error" => error.to_string());
-                member.published.fail(error.to_string());
+                let reason = describe_failure(&error, &member.pages);
+                crate::fatal!("the member cannot go on", "error" => reason);
+                member.published.fail(reason);
                 stop.raise(STOP_FAILED);
             }
             drop(port);
@@ -446,11 +455,15 @@ impl Member {
         if !matches!(error, NodeError::Differs { .. }) {
             return;
         }
-        let directory = self.pages.parent().unwrap_or(Path::new("."));
-        if let Err(failure) = fence::mark(directory, &error.to_string()) {
+        if let Err(failure) = fence::mark(self.directory(), &error.to_string()) {
             // It will be found to differ again.
             crate::error!("cannot mark the data directory", "error" => Shown(failure));
         }
+    }
+
+    /// The directory `member`.
+    fn directory(&self) -> &Path {
+        self.pages.parent().unwrap_or(Path::new("."))
     }
 
     fn serve(

@@ -1,11 +1,10 @@
 //! From a configuration to a data directory that is locked, and the knowledge of who this member is.
 
-use super::fence;
 use super::{DataDirectory, Entrance};
+use super::{fence, rebuild};
 use crate::config::{ClusterState, Config};
 use crate::tls::Credentials;
 use crate::{discovery, reactor};
-use std::path::Path;
 use std::sync::Arc;
 
 /// What a member starts with.
@@ -45,9 +44,13 @@ impl From<String> for OpenError {
 pub fn open(config: &Config) -> Result<Opened, OpenError> {
     let wal = Some(&*config.wal_dir).filter(|path| !path.as_os_str().is_empty());
     let data = config.data_directory();
+    rebuild::settle(&data)?;
     let fresh = DataDirectory::is_fresh(&data, wal);
     let mut config = config.clone();
-    let noted = if fresh { rebuilt(&data)? } else { None };
+    let noted = match fresh {
+        true => Entrance::waiting(&config, &data.join("member"))?,
+        false => None,
+    };
     if noted.is_none() {
         if fresh && !config.discovery_srv.is_empty() {
             config.initial_cluster = discovery::find_by_srv(&config)?;
@@ -57,7 +60,10 @@ pub fn open(config: &Config) -> Result<Opened, OpenError> {
     let credentials = Credentials::for_peers(&config)?;
     // The peer port is bound later: another member that asks there meanwhile is refused at once, and need not wait.
     let beginning = match noted {
-        Some(noted) => Some(noted),
+        Some(noted) => {
+            noted.check_unmet(&credentials)?;
+            Some(noted)
+        }
         None if fresh => Some(begin(&config, &credentials)?),
         None => None,
     };
@@ -69,12 +75,7 @@ pub fn open(config: &Config) -> Result<Opened, OpenError> {
             noted.map_err(|error| error.to_string())?;
             entrance
         }
-        None => Entrance::find(
-            &config,
-            directory.member(),
-            directory.write_ahead_log(),
-            &credentials,
-        )?,
+        None => Entrance::find(&config, directory.member(), directory.write_ahead_log())?,
     };
     Ok(Opened {
         config,
@@ -82,12 +83,6 @@ pub fn open(config: &Config) -> Result<Opened, OpenError> {
         entrance,
         credentials,
     })
-}
-
-/// The place that a rebuilt member was given in its cluster.
-fn rebuilt(data: &Path) -> Result<Option<Entrance>, String> {
-    let noted = Entrance::noted(&data.join("member")).map_err(|error| error.to_string())?;
-    Ok(noted.filter(|entrance| entrance.rebuilt.is_some()))
 }
 
 /// A member on an empty directory.

@@ -1,12 +1,13 @@
 //! Opening what is on the disk: the log, and the page file at a checkpoint from which the log goes on.
 
+use super::data_directory::holds_log;
 use reeve_engine::btree::{OpenedStore, Store, StoreOptions};
 use reeve_engine::disk::{Disk, DiskError, UringDisk, UringUnavailable};
 use reeve_engine::pages::{
     CheckpointSummary, Damage, MappedSource, OpenError, PageSource, create_page_file,
 };
 use reeve_engine::wal::{Identity, Recovered, Wal, WalError, WalOptions};
-use reeve_node::{PageFiles, settle_page_files};
+use reeve_node::{NodeError, PageFiles, settle_page_files};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -39,10 +40,10 @@ pub enum StorageError {
     #[error("write-ahead log: {0}")]
     Log(#[from] WalError),
     /// The page file cannot be opened, or its meta pages or maps are damaged.
-    #[error("page file: {0}. {RESTORE}")]
+    #[error("page file: {0}. {REBUILD}. Nothing was changed")]
     Open(#[from] OpenError),
     /// A page is damaged.
-    #[error("{}: {damage}. {RESTORE}", path.display())]
+    #[error("{}: {damage}. {REBUILD}. Nothing was changed", path.display())]
     Damaged {
         /// The page file.
         path: PathBuf,
@@ -64,7 +65,7 @@ pub enum StorageError {
         source: io::Error,
     },
     /// One of the two is missing.
-    #[error("{} is missing, but {} is there: they belong together. {RESTORE}", missing.display(), there.display())]
+    #[error("{} is missing, but {} is there: they belong together. {REBUILD}. Nothing was changed", missing.display(), there.display())]
     Missing {
         /// What is missing.
         missing: PathBuf,
@@ -88,8 +89,18 @@ pub enum StorageError {
 }
 
 /// What an operator can do about damage.
-const RESTORE: &str = "Build this member anew from the others with `reeve rebuild` and the flags of this start, or restore the data \
-                       directory from a backup. Nothing was changed";
+pub(super) const REBUILD: &str = "Build this member anew from the others with `reeve rebuild` and the flags of this start; if there are no \
+                       others, restore the data directory from a backup";
+
+/// Why a member that served cannot go on, for the operator: with the file and what to do, where that is its own damage.
+pub(super) fn describe_failure(error: &NodeError, pages: &Path) -> String {
+    match error {
+        NodeError::Damage(_) | NodeError::BadRecord(_) => {
+            format!("{}: {error}. {REBUILD}", pages.display())
+        }
+        error => error.to_string(),
+    }
+}
 
 /// What a node is put together from.
 pub(super) struct Storage {
@@ -106,7 +117,7 @@ pub(super) fn open_storage(
     log_cache_bytes: usize,
 ) -> Result<Storage, StorageError> {
     let pages_exist = pages.exists();
-    if pages_exist && is_empty(log_directory) {
+    if pages_exist && !holds_log(log_directory) {
         return Err(StorageError::Missing {
             missing: log_directory.to_path_buf(),
             there: pages.to_path_buf(),
@@ -166,10 +177,6 @@ impl PageFiles for MappedPageFiles {
     fn source(&self, path: &Path) -> io::Result<Box<dyn PageSource>> {
         Ok(Box::new(MappedSource::open(path, RANGE_BYTES)?))
     }
-}
-
-fn is_empty(directory: &Path) -> bool {
-    std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 fn open_pages(

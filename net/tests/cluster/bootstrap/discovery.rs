@@ -5,13 +5,14 @@ use crate::members::{Cluster, name};
 use crate::secured::certificates::{Authority, Subject};
 use crate::support::etcdctl::Etcdctl;
 use crate::support::grpc::Client;
-use crate::support::server::{Launch, Server};
+use crate::support::server::{Launch, Membership, Server};
 use crate::support::{ports, programs, run};
 use bytes::Bytes;
 use reeve_api::etcdserverpb::{
     MemberListRequest, MemberListResponse, RangeRequest, RangeResponse, cluster_methods, kv_methods,
 };
 use rustix::process::Signal;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -272,4 +273,99 @@ fn who_comes_too_late_or_without_a_size_is_refused() {
     let text = "failed to join discovery cluster (discovery: cluster is full)";
     assert!(refused.stderr.contains(text), "{}", refused.stderr);
     assert_eq!(run(names(&first.endpoint())), ["m1"]);
+}
+
+/// A member under a token that is given a list of the others instead.
+fn listed(member: usize, at: &[(u16, u16)], data: &Path) -> Launch {
+    let pairs: Vec<String> = (0..at.len())
+        .map(|member| format!("{}=http://127.0.0.1:{}", name(member), at[member].1))
+        .collect();
+    Launch::under_test()
+        .data_dir(data)
+        .client_port(at[member].0)
+        .peer_port(at[member].1)
+        .membership(Membership {
+            name: name(member),
+            peer_url: format!("http://127.0.0.1:{}", at[member].1),
+            initial_cluster: pairs.join(","),
+        })
+}
+
+/// Its registration is still there, and what it has promised to the others is not.
+#[test]
+fn a_member_that_has_lost_its_disk_does_not_meet_the_others_a_second_time() {
+    let test = "a_member_that_has_lost_its_disk_does_not_meet_the_others_a_second_time";
+    if !programs::only_for_reeve(test) {
+        return;
+    }
+    let registry = Launch::under_test().start();
+    let at = ports_for(3);
+    let program = programs::under_test();
+    run(async {
+        let mut client = Client::connect(&registry.endpoint()).await;
+        let size = client.put(size_key("lost").as_bytes(), b"3").await;
+        size.expect("the size");
+    });
+    let launches = (0..3).map(|member| seeker(&program, &registry, "lost", member, at[member]));
+    let mut cluster = Cluster::start(program.clone(), launches.collect(), None);
+    cluster.lead(0);
+    run(async {
+        let mut client = Client::connect(&cluster.endpoints()[0]).await;
+        client.put(b"kept", b"yes").await.expect("a put");
+    });
+    cluster.kill(1);
+    let data = cluster.members[1].data_dir().to_path_buf();
+    fs::remove_dir_all(&data).expect("a disk that is gone");
+    let refusal = cluster.members[1].launch().refused();
+    assert_eq!(refusal.code, Some(1), "{}", refusal.stderr);
+    for told in ["has already been bootstrapped", "reeve rebuild"] {
+        assert!(refusal.stderr.contains(told), "{}", refusal.stderr);
+    }
+    // The token does not tell where the others are.
+    let command = cluster.members[1].launch().subcommand("rebuild");
+    let refusal = command.refused();
+    assert_eq!(refusal.code, Some(1), "{}", refusal.stderr);
+    assert!(
+        refusal.stderr.contains("--initial-cluster"),
+        "{}",
+        refusal.stderr
+    );
+    let done = listed(1, &at, &data).subcommand("rebuild").refused();
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    cluster.start_again(1);
+    assert_eq!(run(names(&cluster.endpoints()[0])), ["m1", "m2", "m3"]);
+}
+
+/// What it has found it has noted; a start that ended while it made its first segment has left nothing else.
+#[test]
+fn a_member_that_was_stopped_before_it_had_a_log_need_not_search_again() {
+    let test = "a_member_that_was_stopped_before_it_had_a_log_need_not_search_again";
+    if !programs::only_for_reeve(test) {
+        return;
+    }
+    let mut registry = Launch::under_test().start();
+    let at = (ports::free(), ports::free());
+    run(async {
+        let mut client = Client::connect(&registry.endpoint()).await;
+        let size = client.put(size_key("found").as_bytes(), b"1").await;
+        size.expect("the size");
+    });
+    let program = programs::under_test();
+    let mut member = seeker(&program, &registry, "found", 0, at).start();
+    member.terminate();
+    registry.kill();
+    let folder = member.data_dir().join("member");
+    fs::remove_dir_all(folder.join("reeve-wal")).expect("the log");
+    fs::remove_file(folder.join("reeve.pages")).expect("the pages");
+    fs::create_dir(folder.join("reeve-wal")).expect("a folder");
+    fs::write(folder.join("reeve-wal/next.spare"), [0; 4096]).expect("a file");
+    let note = folder.join("reeve.entrance");
+    let text = fs::read_to_string(&note).expect("a note");
+    let unused = text.replace(r#""begun":true"#, r#""begun":false"#);
+    assert_ne!(unused, text);
+    fs::write(&note, unused).expect("the note is writable");
+    member.start_again();
+    assert_eq!(run(names(&member.endpoint())), ["m1"]);
+    let kept = fs::read_to_string(&note).expect("a note");
+    assert_eq!(kept, text);
 }

@@ -32,7 +32,7 @@ const LEARNER_NOT_READY: &str = "can only promote a learner member which is in s
 const UNHEALTHY: [&str; 2] = ["unhealthy cluster", "re-configuration failed"];
 
 /// Adds a member with this peer URL, asking `endpoint`.
-fn add(endpoint: &str, peer_port: u16, learner: bool) -> Member {
+pub fn add(endpoint: &str, peer_port: u16, learner: bool) -> Member {
     let request = MemberAddRequest {
         peer_ur_ls: vec![url(peer_port)],
         is_learner: learner,
@@ -61,7 +61,7 @@ fn promote(endpoint: &str, id: u64) {
 }
 
 /// All members as `endpoint` knows them after a quorum has confirmed it, by name.
-fn list(endpoint: &str) -> Vec<Member> {
+pub fn list(endpoint: &str) -> Vec<Member> {
     let request = MemberListRequest { linearizable: true };
     let answer: MemberListResponse =
         patiently("list", endpoint, cluster_methods::MEMBER_LIST, &request);
@@ -102,7 +102,7 @@ async fn call<Answer: prost::Message + Default>(
 }
 
 /// How one more member is started, on any ports.
-fn newcomer(cluster: &Cluster, number: usize) -> Launch {
+pub fn newcomer(cluster: &Cluster, number: usize) -> Launch {
     members::newcomer(cluster, &name(number), ports::free(), ports::free())
 }
 

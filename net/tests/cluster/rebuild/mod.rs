@@ -1,5 +1,9 @@
 //! A member whose disk is damaged stops, says so, and is rebuilt from the others by one command.
 
+mod again;
+mod places;
+mod reads;
+
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -61,6 +65,34 @@ fn damage(file: &PathBuf) {
     fs::write(file, bytes).expect("the file is writable");
 }
 
+/// The id of a member, as another one knows it.
+fn id_of(cluster: &Cluster, asked: usize, member: usize) -> u64 {
+    let name = crate::members::name(member);
+    let listed = run(members(&cluster.endpoints()[asked]));
+    let found = listed.iter().find(|it| it.name == name);
+    found
+        .unwrap_or_else(|| panic!("no {name} in {listed:?}"))
+        .id
+}
+
+/// The id that waits for its first start.
+fn waiting(cluster: &Cluster, asked: usize) -> u64 {
+    let listed = run(members(&cluster.endpoints()[asked]));
+    let found = listed.iter().find(|it| it.name.is_empty());
+    let found = found.unwrap_or_else(|| panic!("nobody waits in {listed:?}"));
+    assert!(found.is_learner, "{listed:?}");
+    found.id
+}
+
+/// Rebuilds a member that does not run.
+fn rebuild(cluster: &Cluster, member: usize) {
+    let done = cluster.members[member]
+        .launch()
+        .subcommand("rebuild")
+        .refused();
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+}
+
 /// Waits until the cluster has three voters, none of them with the id `old`.
 fn await_three_voters(cluster: &mut Cluster, asked: usize, old: u64) {
     let endpoint = cluster.endpoints()[asked].clone();
@@ -88,13 +120,7 @@ fn a_damaged_member_is_rebuilt_by_one_command() {
     let (damaged, other) = ((leader + 1) % 3, (leader + 2) % 3);
     let endpoints = cluster.endpoints();
     run(write(&endpoints[leader], 0));
-    let name = crate::members::name(damaged);
-    let listed = run(members(&endpoints[leader]));
-    let old = listed
-        .iter()
-        .find(|it| it.name == name)
-        .expect("it is listed")
-        .id;
+    let old = id_of(&cluster, leader, damaged);
     cluster.members[damaged].terminate();
     let data = cluster.members[damaged].data_dir().to_path_buf();
     damage(&data.join("member/reeve.pages"));
@@ -107,9 +133,7 @@ fn a_damaged_member_is_rebuilt_by_one_command() {
 
     // The others go on meanwhile.
     let revision = run(write(&endpoints[leader], KEYS));
-    let rebuild = cluster.members[damaged].launch().subcommand("rebuild");
-    let done = rebuild.refused();
-    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    rebuild(&cluster, damaged);
     cluster.start_again(damaged);
     await_three_voters(&mut cluster, leader, old);
     for endpoint in &endpoints {
@@ -146,10 +170,7 @@ fn a_fenced_member_does_not_start_before_it_is_rebuilt() {
     let fenced = (leader + 1) % 3;
     let endpoints = cluster.endpoints();
     run(write(&endpoints[leader], 0));
-    let name = crate::members::name(fenced);
-    let listed = run(members(&endpoints[leader]));
-    let old = listed.iter().find(|it| it.name == name);
-    let old = old.expect("it is listed").id;
+    let old = id_of(&cluster, leader, fenced);
     cluster.members[fenced].terminate();
     // The mark that a member leaves when it is found to differ.
     let data = cluster.members[fenced].data_dir().to_path_buf();
@@ -162,11 +183,7 @@ fn a_fenced_member_does_not_start_before_it_is_rebuilt() {
     // Members whose states agree were left in peace meanwhile.
     let lines = |cluster: &Cluster| cluster.members[leader].stderr.so_far().concat();
     assert!(!lines(&cluster).contains("differ"), "{}", lines(&cluster));
-    let done = cluster.members[fenced]
-        .launch()
-        .subcommand("rebuild")
-        .refused();
-    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    rebuild(&cluster, fenced);
     cluster.start_again(fenced);
     await_three_voters(&mut cluster, leader, old);
 }
