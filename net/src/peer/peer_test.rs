@@ -179,6 +179,23 @@ fn send(side: &Side, message: Message) -> Vec<Message> {
     refused
 }
 
+/// Messages of the members 1 and 2 to each other, small and large.
+async fn assert_messages_arrive(one: &Side, two: &Side) {
+    for bytes in [1, 100, 20_000, 2_000_000] {
+        let message = append(1, 2, bytes);
+        assert!(send(one, message.clone()).is_empty());
+        match next(two).await {
+            Arrived::Message {
+                from: 1,
+                message: arrived,
+            } => assert_eq!(arrived, message),
+            other => panic!("{other:?}"),
+        }
+    }
+    send(two, heartbeat(2, 1));
+    assert!(matches!(next(one).await, Arrived::Message { from: 2, .. }));
+}
+
 #[test]
 fn messages_and_parcels_arrive_whole_in_both_directions() {
     on_reactor(|| async {
@@ -190,19 +207,7 @@ fn messages_and_parcels_arrive_whole_in_both_directions() {
         until(|| one.activity.active_since(2).is_some() && two.activity.active_since(1).is_some())
             .await;
         glommio::timer::sleep(Duration::from_millis(50)).await;
-        for bytes in [1, 100, 20_000, 2_000_000] {
-            let message = append(1, 2, bytes);
-            assert!(send(&one, message.clone()).is_empty());
-            match next(&two).await {
-                Arrived::Message {
-                    from: 1,
-                    message: arrived,
-                } => assert_eq!(arrived, message),
-                other => panic!("{other:?}"),
-            }
-        }
-        send(&two, heartbeat(2, 1));
-        assert!(matches!(next(&one).await, Arrived::Message { from: 2, .. }));
+        assert_messages_arrive(&one, &two).await;
         let parcel = Bytes::from_static(b"something of the node");
         let bytes = parcel.clone();
         let sent = Parcel {
@@ -487,19 +492,7 @@ fn links_over_tls_carry_everything_and_refuse_another_authority() {
         until(|| one.activity.active_since(2).is_some() && two.activity.active_since(1).is_some())
             .await;
         glommio::timer::sleep(Duration::from_millis(100)).await;
-        for bytes in [1, 100, 20_000, 2_000_000] {
-            let message = append(1, 2, bytes);
-            assert!(send(&one, message.clone()).is_empty());
-            match next(&two).await {
-                Arrived::Message {
-                    from: 1,
-                    message: arrived,
-                } => assert_eq!(arrived, message),
-                other => panic!("{other:?}"),
-            }
-        }
-        send(&two, heartbeat(2, 1));
-        assert!(matches!(next(&one).await, Arrived::Message { from: 2, .. }));
+        assert_messages_arrive(&one, &two).await;
         for side in [&one, &two] {
             assert_eq!(side.activity.active_since(3), None);
         }
