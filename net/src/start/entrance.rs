@@ -98,7 +98,7 @@ impl Entrance {
     }
 
     /// Refuses a member that the others have met already under its id, while it has no log here: it has forgotten whom it
-    /// voted for and what it acknowledged. Blocks while it asks them.
+    /// voted for and what it acknowledged. And one that they have removed. Blocks while it asks them.
     ///
     /// # Errors
     /// That, for the operator.
@@ -106,18 +106,33 @@ impl Entrance {
         let others = self.peers.iter().filter(|it| it.id != self.member);
         let urls = others.flat_map(|it| &it.peer_urls);
         let urls: Vec<Url> = urls.filter_map(|url| Url::parse(url).ok()).collect();
-        let is_met = |own: &MemberRecord| {
+        let serves = |it: &MemberRecord| !it.client_urls.is_empty();
+        for remote in joining::told_by(&urls, credentials) {
+            let own = remote.members.iter().find(|it| it.id == self.member);
             // A member tells its client URLs when it serves; a rebuilt one gets its vote when it has caught up.
-            !own.client_urls.is_empty() || (self.rebuilt.is_some() && !own.learner)
-        };
-        match joining::is_known(&urls, self.member, is_met, credentials) {
-            true => Err(format!(
-                "member {:x} has already been bootstrapped, and its data is not here. It has promised to the others what it \
-                 does not know any more. {REBUILD}. Nothing was changed",
-                self.member
-            )),
-            false => Ok(()),
+            let is_met =
+                own.is_some_and(|own| serves(own) || (self.rebuilt.is_some() && !own.learner));
+            if is_met {
+                return Err(format!(
+                    "member {:x} has already been bootstrapped, and its data is not here. It has promised to the others what it \
+                     does not know any more. {REBUILD}. Nothing was changed",
+                    self.member
+                ));
+            }
+            // Somebody serves, so the founders have been agreed on, and this one was among them.
+            let has_left = own.is_none()
+                && remote.id == self.cluster
+                && !self.founders.is_empty()
+                && remote.members.iter().any(serves);
+            if has_left {
+                return Err(format!(
+                    "member {:x} was removed from cluster {:x}, to which it does not return. If it was rebuilt since, its data is \
+                     lost once more. {REBUILD}. Nothing was changed",
+                    self.member, self.cluster
+                ));
+            }
         }
+        Ok(())
     }
 
     /// A member that has no log yet. Blocks while it asks the others.

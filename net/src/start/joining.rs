@@ -56,25 +56,18 @@ pub(super) fn join(
     Ok((remote, own))
 }
 
-/// Whether a member of whom `is_met` holds is known at one of these URLs. All are asked: one that lags may not have heard of it
-/// yet.
-pub(super) fn is_known(
-    urls: &[Url],
-    member: u64,
-    is_met: impl Fn(&MemberRecord) -> bool,
+/// What is told at each of these URLs. All are asked, one when the next is wanted: one that lags may not have heard of
+/// everything yet.
+pub(super) fn told_by<'a>(
+    urls: &'a [Url],
     credentials: &Arc<Credentials>,
-) -> bool {
+) -> impl Iterator<Item = RemoteCluster> + 'a {
     let client = PeerClient {
         timeout: BEGIN_TIMEOUT,
         credentials: Arc::clone(credentials),
     };
-    urls.iter().any(|url| {
-        let remote = fetch(&client, std::slice::from_ref(url), false);
-        remote.is_ok_and(|remote| {
-            let mut members = remote.members.iter();
-            members.any(|it| it.id == member && is_met(it))
-        })
-    })
+    let ask = move |url| fetch(&client, std::slice::from_ref(url), false).ok();
+    urls.iter().filter_map(ask)
 }
 
 /// The peer URLs of all but this member, sorted.

@@ -4,6 +4,7 @@ use std::fs;
 
 use super::{await_three_voters, id_of, rebuild, waiting, write};
 use crate::members::Plan;
+use crate::membership::{add, newcomer};
 use crate::support::small_disk::SmallDisk;
 use crate::support::{programs, run, turn};
 
@@ -117,4 +118,82 @@ fn a_rebuilt_member_that_has_lost_its_log_does_not_take_its_place_again() {
     rebuild(&cluster, damaged);
     cluster.start_again(damaged);
     await_three_voters(&mut cluster, leader, lost);
+}
+
+/// Not even a note is left, and the flags are those of the beginning: they tell the id that was removed.
+#[test]
+fn a_rebuilt_member_that_has_lost_everything_does_not_found_again() {
+    let test = "a_rebuilt_member_that_has_lost_everything_does_not_found_again";
+    let _turn = turn::shared();
+    if !programs::only_for_reeve(test) {
+        return;
+    }
+    let mut cluster = Plan::new(3).directly().start();
+    let leader = cluster.leader();
+    let damaged = (leader + 1) % 3;
+    let old = id_of(&cluster, leader, damaged);
+    cluster.members[damaged].terminate();
+    rebuild(&cluster, damaged);
+    cluster.start_again(damaged);
+    await_three_voters(&mut cluster, leader, old);
+    let lost = id_of(&cluster, leader, damaged);
+    cluster.members[damaged].terminate();
+    fs::remove_dir_all(cluster.members[damaged].data_dir()).expect("a disk that is gone");
+    let refusal = cluster.members[damaged].launch().refused();
+    assert_eq!(refusal.code, Some(1), "{}", refusal.stderr);
+    for told in [&*format!("member {old:x} was removed"), "reeve rebuild"] {
+        assert!(refusal.stderr.contains(told), "{}", refusal.stderr);
+    }
+    rebuild(&cluster, damaged);
+    cluster.start_again(damaged);
+    await_three_voters(&mut cluster, leader, lost);
+}
+
+/// A crash between the last two steps of a rebuild: the old directory is gone, and the new one not yet in its place.
+#[test]
+fn a_start_finishes_a_rebuild_that_was_cut_short_at_its_end() {
+    let test = "a_start_finishes_a_rebuild_that_was_cut_short_at_its_end";
+    let _turn = turn::shared();
+    if !programs::only_for_reeve(test) {
+        return;
+    }
+    let mut cluster = Plan::new(3).directly().start();
+    let leader = cluster.leader();
+    let damaged = (leader + 1) % 3;
+    let old = id_of(&cluster, leader, damaged);
+    cluster.members[damaged].terminate();
+    rebuild(&cluster, damaged);
+    let place = waiting(&cluster, leader);
+    let data = cluster.members[damaged].data_dir();
+    fs::rename(data.join("member"), data.join("member.new")).expect("it is renamed");
+    cluster.start_again(damaged);
+    await_three_voters(&mut cluster, leader, old);
+    assert_eq!(id_of(&cluster, leader, damaged), place);
+}
+
+/// A member that joined later and has lost its disk: its flags would let it join again.
+#[test]
+fn a_member_that_joined_and_has_lost_its_disk_does_not_join_again() {
+    let test = "a_member_that_joined_and_has_lost_its_disk_does_not_join_again";
+    let _turn = turn::shared();
+    if !programs::only_for_reeve(test) {
+        return;
+    }
+    let mut cluster = Plan::new(3).directly().start();
+    cluster.leader();
+    let launch = newcomer(&cluster, 3);
+    let asked = cluster.endpoints()[0].clone();
+    add(&asked, launch.listens_for_peers_on(), false);
+    let joined = cluster.adopt(launch);
+    cluster.kill(joined);
+    fs::remove_dir_all(cluster.members[joined].data_dir()).expect("a disk that is gone");
+    let refusal = cluster.members[joined].launch().refused();
+    assert_eq!(refusal.code, Some(1), "{}", refusal.stderr);
+    for told in ["has already been bootstrapped", "reeve rebuild"] {
+        assert!(refusal.stderr.contains(told), "{}", refusal.stderr);
+    }
+    let old = id_of(&cluster, 0, joined);
+    rebuild(&cluster, joined);
+    cluster.start_again(joined);
+    assert_ne!(id_of(&cluster, 0, joined), old);
 }

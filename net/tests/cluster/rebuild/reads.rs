@@ -15,8 +15,8 @@ use crate::support::{programs, run, turn};
 const VALUES: usize = 76;
 const VALUE_BYTES: usize = 1 << 20;
 
-/// One of the first, so that nothing that is applied at a start is near it.
-const DAMAGED: usize = 3;
+/// Two of the first, so that nothing that is applied at a start is near them.
+const DAMAGED: [usize; 2] = [3, 5];
 
 fn key(number: usize) -> String {
     format!("key {number:04}")
@@ -30,10 +30,10 @@ fn value(number: usize) -> Vec<u8> {
     text(number).into_iter().cycle().take(VALUE_BYTES).collect()
 }
 
-/// Turns a byte in the middle of the value, which the file must hold.
-fn damage(file: &Path) {
+/// Turns a byte in the middle of a value, which the file must hold.
+fn damage(file: &Path, number: usize) {
     let bytes = fs::read(file).expect("the file is readable");
-    let pattern = text(DAMAGED);
+    let pattern = text(number);
     let middles = bytes.chunks_exact(4096).map(|block| &block[2048..2100]);
     let holds = |middle: &[u8]| middle.windows(pattern.len()).any(|it| it == pattern);
     let held: Vec<usize> = middles
@@ -80,22 +80,31 @@ fn a_member_that_meets_damage_in_a_read_stops_and_is_rebuilt() {
             put.expect("a put");
         }
     });
-    let old = id_of(&cluster, 0, 1);
-    cluster.members[1].terminate();
-    damage(&cluster.members[1].data_dir().join("member/reeve.pages"));
-    cluster.start_again(1);
-    // What is whole it answers; the damaged value it does not, and then nothing at all.
-    assert_eq!(run(read(&endpoints[1], 0)), Some(value(0)));
-    assert_eq!(run(read(&endpoints[1], DAMAGED)), None);
-    let end = cluster.members[1].refusal();
-    assert_eq!(end.code, Some(1), "{}", end.stderr);
-    let ended = end.stderr.lines().find(|it| it.contains("cannot go on"));
-    let ended = ended.unwrap_or_else(|| panic!("{}", end.stderr));
-    for told in ["reeve.pages", "page ", "is damaged", "reeve rebuild"] {
-        assert!(ended.contains(told), "{ended}");
+    let file = cluster.members[1].data_dir().join("member/reeve.pages");
+    // The first value is damaged while the member rests, the second one while it runs.
+    for (number, runs) in DAMAGED.into_iter().zip([false, true]) {
+        let old = id_of(&cluster, 0, 1);
+        cluster.members[1].terminate();
+        if !runs {
+            damage(&file, number);
+        }
+        cluster.start_again(1);
+        if runs {
+            damage(&file, number);
+        }
+        // What is whole it answers; the damaged value it does not, and then nothing at all.
+        assert_eq!(run(read(&endpoints[1], 0)), Some(value(0)));
+        assert_eq!(run(read(&endpoints[1], number)), None);
+        let end = cluster.members[1].refusal();
+        assert_eq!(end.code, Some(1), "{}", end.stderr);
+        let ended = end.stderr.lines().find(|it| it.contains("cannot go on"));
+        let ended = ended.unwrap_or_else(|| panic!("{}", end.stderr));
+        for told in ["reeve.pages", "page ", "is damaged", "reeve rebuild"] {
+            assert!(ended.contains(told), "{ended}");
+        }
+        rebuild(&cluster, 1);
+        cluster.start_again(1);
+        await_three_voters(&mut cluster, 0, old);
+        assert_eq!(run(read(&endpoints[1], number)), Some(value(number)));
     }
-    rebuild(&cluster, 1);
-    cluster.start_again(1);
-    await_three_voters(&mut cluster, 0, old);
-    assert_eq!(run(read(&endpoints[1], DAMAGED)), Some(value(DAMAGED)));
 }
