@@ -1,5 +1,6 @@
 //! Reeve's storage engine.
 
+pub mod alarms;
 pub mod btree;
 pub mod command;
 pub mod disk;

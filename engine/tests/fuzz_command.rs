@@ -8,10 +8,11 @@
 
 use std::time::{Duration, Instant};
 
+use reeve_engine::alarms::{Alarm, AlarmCause, CORRUPT};
 use reeve_engine::command::{
-    Body, ClusterVersion, Command, CommandError, Compact, Compare, CompareTarget, DeleteRange,
-    Encoder, Header, LeaseGrant, LeaseRevoke, MemberAttributes, Operation, Put, RangeRequest,
-    Relation, RequestId, SortOrder, SortTarget, Txn, check, size,
+    AlarmChange, Body, ClusterVersion, Command, CommandError, Compact, Compare, CompareTarget,
+    DeleteRange, Encoder, Header, LeaseGrant, LeaseRevoke, MemberAttributes, Operation, Put,
+    RangeRequest, Relation, RequestId, SortOrder, SortTarget, Txn, check, size,
 };
 use reeve_engine::mvcc::prefetch_keys;
 
@@ -100,6 +101,14 @@ fn bodies() -> Vec<Body<'static>> {
         Body::ClusterVersion(ClusterVersion {
             version: b"3.7.0",
             format: 1,
+        }),
+        Body::Alarm(AlarmChange {
+            alarm: Alarm {
+                kind: CORRUPT,
+                member: 7,
+            },
+            cause: AlarmCause::Comparison,
+            ends: true,
         }),
         Body::LeaseRevoke(LeaseRevoke {
             id: 9,

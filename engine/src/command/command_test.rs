@@ -2,10 +2,11 @@
 
 use super::size;
 use super::{
-    Body, ClusterVersion, Command, CommandError, Compact, Compare, CompareTarget, DeleteRange,
-    Encoder, Header, LeaseGrant, LeaseRevoke, MAX_TXN_DEPTH, MemberAttributes, Operation, Put,
-    RangeRequest, Relation, RequestId, SortOrder, SortTarget, Txn,
+    AlarmChange, Body, ClusterVersion, Command, CommandError, Compact, Compare, CompareTarget,
+    DeleteRange, Encoder, Header, LeaseGrant, LeaseRevoke, MAX_TXN_DEPTH, MemberAttributes,
+    Operation, Put, RangeRequest, Relation, RequestId, SortOrder, SortTarget, Txn,
 };
+use crate::alarms::{Alarm, AlarmCause};
 
 const HEADER: Header<'_> = Header {
     request: RequestId {
@@ -113,6 +114,15 @@ fn bodies() -> Vec<Body<'static>> {
         Body::ClusterVersion(ClusterVersion {
             version: b"3.7.0",
             format: 1,
+        }),
+        Body::Alarm(AlarmChange::default()),
+        Body::Alarm(AlarmChange {
+            alarm: Alarm {
+                kind: i64::MIN,
+                member: u64::MAX,
+            },
+            cause: AlarmCause::Comparison,
+            ends: true,
         }),
     ]
 }

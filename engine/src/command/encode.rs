@@ -6,14 +6,15 @@ use flatbuffers::{
 };
 
 use super::schema::{
-    IDENTIFIER, cluster_version, command, compact, compare, delete_range, lease_grant,
+    IDENTIFIER, alarm, cluster_version, command, compact, compare, delete_range, lease_grant,
     lease_revoke, member_attributes, operation, put, range, txn,
 };
 use super::{
-    Body, ClusterVersion, CommandError, Compact, Compare, CompareTarget, DeleteRange, Header,
-    LeaseGrant, LeaseRevoke, MAX_TXN_DEPTH, MemberAttributes, Operation, Put, RangeRequest,
+    AlarmChange, Body, ClusterVersion, CommandError, Compact, Compare, CompareTarget, DeleteRange,
+    Header, LeaseGrant, LeaseRevoke, MAX_TXN_DEPTH, MemberAttributes, Operation, Put, RangeRequest,
     Relation, SortOrder, SortTarget, Txn,
 };
+use crate::alarms::AlarmCause;
 
 /// The buffer that an encoder keeps between commands.
 const KEPT_BYTES: usize = 4 << 10;
@@ -125,6 +126,7 @@ impl Encoder {
             Body::ClusterVersion(body) => {
                 (command::CLUSTER_VERSION, self.write_cluster_version(body))
             }
+            Body::Alarm(body) => (command::ALARM, self.write_alarm(body)),
         })
     }
 
@@ -340,6 +342,17 @@ impl Encoder {
         if let Some(version) = version {
             builder.push_slot_always(cluster_version::VERSION, version);
         }
+        builder.end_table(start)
+    }
+
+    fn write_alarm(&mut self, body: &AlarmChange) -> Table {
+        let flags =
+            flag(body.ends, alarm::ENDS) | flag(body.cause == AlarmCause::Comparison, alarm::FOUND);
+        let builder = &mut self.builder;
+        let start = builder.start_table();
+        builder.push_slot(alarm::KIND, body.alarm.kind, 0);
+        builder.push_slot(alarm::MEMBER, body.alarm.member, 0);
+        builder.push_slot(alarm::FLAGS, flags, 0);
         builder.end_table(start)
     }
 }

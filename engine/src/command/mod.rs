@@ -30,6 +30,8 @@ pub use interval::Interval;
 pub use parse::CommandError;
 pub use refusal::Refusal;
 
+use crate::alarms::{Alarm, AlarmCause};
+
 /// How deep transactions may lie within transactions.
 ///
 /// The default limit of operations (128) allows no more than 128 levels, because each level uses
@@ -39,7 +41,12 @@ pub const MAX_TXN_DEPTH: usize = 256;
 /// The highest format of commands that this release reads. A command, a field or a flag that an
 /// older release would stop at gets a higher number, and is proposed only when the committed cluster
 /// version covers that number: then every member reads it.
-pub const COMMAND_FORMAT: u64 = 1;
+///
+/// 1: everything but what is named below. 2: alarms.
+pub const COMMAND_FORMAT: u64 = 2;
+
+/// The format from which on alarms are proposed.
+pub const ALARM_FORMAT: u64 = 2;
 
 /// Names one request for ever: who proposed it, and which of its requests it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,6 +96,8 @@ pub enum Body<'a> {
     MemberAttributes(MemberAttributes<'a>),
     /// Settles what all members of the cluster understand.
     ClusterVersion(ClusterVersion<'a>),
+    /// Raises or ends an alarm. Proposed only where [`ALARM_FORMAT`] is agreed.
+    Alarm(AlarmChange),
 }
 
 /// Writes one key.
@@ -305,6 +314,17 @@ pub struct ClusterVersion<'a> {
     pub version: &'a [u8],
     /// The highest format of commands that may be proposed from now on.
     pub format: u64,
+}
+
+/// Raises or ends an alarm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AlarmChange {
+    /// Which.
+    pub alarm: Alarm,
+    /// Who wants it so.
+    pub cause: AlarmCause,
+    /// Whether it ends.
+    pub ends: bool,
 }
 
 impl<'a> RangeRequest<'a> {

@@ -3,14 +3,15 @@
 use flatbuffers::InvalidFlatbuffer;
 
 use super::schema::{
-    self, Node, cluster_version, command, compact, compare, delete_range, lease_grant,
+    self, Node, alarm, cluster_version, command, compact, compare, delete_range, lease_grant,
     lease_revoke, member_attributes, operation, put, range, txn,
 };
 use super::{
-    Body, ClusterVersion, Command, Compact, Compare, CompareTarget, DeleteRange, Header,
-    LeaseGrant, LeaseRevoke, MAX_TXN_DEPTH, MemberAttributes, Operation, Put, RangeRequest,
+    AlarmChange, Body, ClusterVersion, Command, Compact, Compare, CompareTarget, DeleteRange,
+    Header, LeaseGrant, LeaseRevoke, MAX_TXN_DEPTH, MemberAttributes, Operation, Put, RangeRequest,
     Relation, RequestId, SortOrder, SortTarget, Txn,
 };
+use crate::alarms::{Alarm, AlarmCause};
 
 /// The must-understand bits that this version understands: none is given out yet.
 const UNDERSTOOD: u64 = 0;
@@ -83,7 +84,7 @@ fn read_body(root: Node<'_>) -> Result<Body<'_>, CommandError> {
         field: "Command.body",
         value: member,
     };
-    if !(command::PUT..=command::CLUSTER_VERSION).contains(&member) {
+    if !(command::PUT..=command::ALARM).contains(&member) {
         return Err(unknown);
     }
     let node = root.node(command::BODY).ok_or(unknown)?;
@@ -106,10 +107,27 @@ fn read_body(root: Node<'_>) -> Result<Body<'_>, CommandError> {
             client_urls: node.bytes(member_attributes::CLIENT_URLS),
             format: node.unsigned(member_attributes::FORMAT),
         }),
-        _ => Body::ClusterVersion(ClusterVersion {
+        command::CLUSTER_VERSION => Body::ClusterVersion(ClusterVersion {
             version: node.bytes(cluster_version::VERSION),
             format: node.unsigned(cluster_version::FORMAT),
         }),
+        _ => Body::Alarm(read_alarm(node)?),
+    })
+}
+
+fn read_alarm(node: Node<'_>) -> Result<AlarmChange, CommandError> {
+    let known = alarm::ENDS | alarm::FOUND;
+    let flags = known_flags("Alarm.flags", node.byte(alarm::FLAGS), known)?;
+    Ok(AlarmChange {
+        alarm: Alarm {
+            kind: node.signed(alarm::KIND),
+            member: node.unsigned(alarm::MEMBER),
+        },
+        cause: match flags & alarm::FOUND {
+            0 => AlarmCause::Request,
+            _ => AlarmCause::Comparison,
+        },
+        ends: flags & alarm::ENDS != 0,
     })
 }
 

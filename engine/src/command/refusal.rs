@@ -68,4 +68,10 @@ pub enum Refusal {
     /// Nobody would be left to vote.
     #[error("the last voter cannot be removed")]
     LastVoter,
+    /// An alarm says that the members' states differ, and not which of them are right.
+    #[error("corrupt cluster")]
+    Corrupt,
+    /// An alarm says that there is no space.
+    #[error("database space exceeded")]
+    NoSpace,
 }

@@ -143,6 +143,16 @@ pub(super) mod cluster_version {
     pub(in super::super) const FORMAT: VOffsetT = slot(1);
 }
 
+/// Fields of `Alarm`.
+pub(super) mod alarm {
+    use super::{VOffsetT, slot};
+    pub(in super::super) const KIND: VOffsetT = slot(0);
+    pub(in super::super) const MEMBER: VOffsetT = slot(1);
+    pub(in super::super) const FLAGS: VOffsetT = slot(2);
+    pub(in super::super) const ENDS: u8 = 1;
+    pub(in super::super) const FOUND: u8 = 2;
+}
+
 /// Fields of `Command`, and the members of its union.
 pub(super) mod command {
     use super::{VOffsetT, slot};
@@ -161,6 +171,7 @@ pub(super) mod command {
     pub(in super::super) const LEASE_REVOKE: u8 = 6;
     pub(in super::super) const MEMBER_ATTRIBUTES: u8 = 7;
     pub(in super::super) const CLUSTER_VERSION: u8 = 8;
+    pub(in super::super) const ALARM: u8 = 9;
 }
 
 struct PutTable;
@@ -174,6 +185,7 @@ struct LeaseGrantTable;
 struct LeaseRevokeTable;
 struct MemberAttributesTable;
 struct ClusterVersionTable;
+struct AlarmTable;
 struct CommandTable;
 
 impl Verifiable for PutTable {
@@ -324,6 +336,17 @@ impl Verifiable for ClusterVersionTable {
     }
 }
 
+impl Verifiable for AlarmTable {
+    fn run_verifier(v: &mut Verifier<'_, '_>, pos: usize) -> Verdict {
+        v.visit_table(pos)?
+            .visit_field::<i64>("kind", alarm::KIND, false)?
+            .visit_field::<u64>("member", alarm::MEMBER, false)?
+            .visit_field::<u8>("flags", alarm::FLAGS, false)?
+            .finish();
+        Ok(())
+    }
+}
+
 impl Verifiable for CommandTable {
     fn run_verifier(v: &mut Verifier<'_, '_>, pos: usize) -> Verdict {
         v.visit_table(pos)?
@@ -368,6 +391,7 @@ fn verify_command_body(member: u8, v: &mut Verifier<'_, '_>, pos: usize) -> Verd
         command::CLUSTER_VERSION => {
             v.verify_union_variant::<ForwardsUOffset<ClusterVersionTable>>("ClusterVersion", pos)
         }
+        command::ALARM => v.verify_union_variant::<ForwardsUOffset<AlarmTable>>("Alarm", pos),
         _ => Ok(()),
     }
 }

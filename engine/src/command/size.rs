@@ -27,7 +27,8 @@ pub fn quota_cost(body: &Body<'_>) -> u64 {
         | Body::Compact(_)
         | Body::LeaseRevoke(_)
         | Body::MemberAttributes(_)
-        | Body::ClusterVersion(_) => 0,
+        | Body::ClusterVersion(_)
+        | Body::Alarm(_) => 0,
     }
 }
 
@@ -68,7 +69,8 @@ pub fn needs_space(body: &Body<'_>) -> bool {
         | Body::Compact(_)
         | Body::LeaseRevoke(_)
         | Body::MemberAttributes(_)
-        | Body::ClusterVersion(_) => false,
+        | Body::ClusterVersion(_)
+        | Body::Alarm(_) => false,
     }
 }
 
@@ -93,6 +95,11 @@ pub fn message_bytes(body: &Body<'_>) -> usize {
             bytes_field(attributes.name) + bytes_field(attributes.client_urls)
         }
         Body::ClusterVersion(version) => bytes_field(version.version),
+        Body::Alarm(change) => {
+            flag_field(true)
+                + number_field(change.alarm.member.cast_signed())
+                + number_field(change.alarm.kind)
+        }
     }
 }
 

@@ -17,10 +17,11 @@ use super::step::{Budget, Step};
 use super::txn::TxnWork;
 use super::write::{Change, NewValue, Scratch};
 use super::{TxnResult, Writer};
+use crate::alarms::{Alarm, AlarmTable, Effect};
 use crate::btree::{TreeId, View};
 use crate::command::{
-    Body, Command, CommandError, Compact, Interval, LeaseGrant, LeaseRevoke, Put, Refusal,
-    RequestId,
+    AlarmChange, Body, Command, CommandError, Compact, Interval, LeaseGrant, LeaseRevoke, Put,
+    Refusal, RequestId,
 };
 use crate::lease::{self, LeaseRow};
 use crate::members::{self, AgreedVersion, MemberRecord};
@@ -32,6 +33,7 @@ use crate::pages::Outcome;
 pub struct Applier {
     state: State,
     scratch: Scratch,
+    alarms: AlarmTable,
 }
 
 impl Applier {
@@ -43,6 +45,7 @@ impl Applier {
         Ok(Self {
             state: State::load(view)?,
             scratch: Scratch::default(),
+            alarms: AlarmTable::load(view)?,
         })
     }
 
@@ -50,6 +53,12 @@ impl Applier {
     #[must_use]
     pub fn state(&self) -> State {
         self.state
+    }
+
+    /// The alarms that are raised, all finished commands included.
+    #[must_use]
+    pub fn alarms(&self) -> &AlarmTable {
+        &self.alarms
     }
 
     /// Notes an entry that holds no command for this module as applied.
@@ -199,6 +208,10 @@ pub enum Applied {
     ClusterVersion(AgreedVersion),
     /// The members were changed, by an entry that is no command.
     MembersChanged,
+    /// An alarm is raised, if it was not raised already.
+    AlarmRaised(Alarm),
+    /// An alarm has ended; `None` if it was not raised.
+    AlarmEnded(Option<Alarm>),
 }
 
 /// Whether somebody waits for a command's answer on this member. If not, what only the answer needs
@@ -219,6 +232,8 @@ pub struct ApplyTask {
     request: RequestId,
     answer: Answer,
     work: Work,
+    /// What alarms may speak against.
+    effect: Effect,
     /// Changes made so far; also the sub revision of the next one.
     changes: i64,
 }
@@ -233,6 +248,7 @@ enum Work {
     LeaseRevoke(LeaseRevoke, Deletes),
     /// A command about the members: what it says lies in these bytes.
     Members(Bytes),
+    Alarm(AlarmChange),
 }
 
 #[derive(Debug)]
@@ -266,6 +282,7 @@ impl ApplyTask {
         answer: Answer,
     ) -> Result<Self, CommandError> {
         let parsed = Command::parse(command)?;
+        let effect = Effect::of(&parsed.body);
         let work = match parsed.body {
             Body::Put(put) => Work::Put(PutWork {
                 key: command.slice_ref(put.key),
@@ -287,6 +304,7 @@ impl ApplyTask {
             Body::LeaseGrant(grant) => Work::LeaseGrant(grant),
             Body::LeaseRevoke(revoke) => Work::LeaseRevoke(revoke, Deletes::default()),
             Body::MemberAttributes(_) | Body::ClusterVersion(_) => Work::Members(command.clone()),
+            Body::Alarm(change) => Work::Alarm(change),
         };
         Ok(Self {
             index,
@@ -294,6 +312,7 @@ impl ApplyTask {
             request: parsed.header.request,
             answer,
             work,
+            effect,
             changes: 0,
         })
     }
@@ -350,6 +369,10 @@ impl ApplyTask {
         budget: &mut Budget,
         events: &mut Events,
     ) -> Outcome<Step<Applied>> {
+        // No alarm is raised or ended while another command is under way.
+        if let Some(refusal) = applier.alarms.refusal(self.effect) {
+            return Ok(Step::Refused(refusal));
+        }
         let mut context = Context {
             applier,
             store,
@@ -366,6 +389,7 @@ impl ApplyTask {
             Work::LeaseGrant(grant) => context.grant(*grant),
             Work::LeaseRevoke(revoke, deletes) => context.revoke(*revoke, deletes, self.term),
             Work::Members(command) => context.set_members(command),
+            Work::Alarm(change) => context.set_alarm(*change),
         }
     }
 }
@@ -522,53 +546,19 @@ impl<W: Writer> Context<'_, W> {
     }
 }
 
-/// Hands out the rows that a command will read first, so that they can be brought in while its
-/// entry is being flushed. Rows that only turn out later (old values) are not among them.
-///
-/// # Errors
-/// As [`Command::parse`].
-pub fn prefetch_keys(
-    command: &[u8],
-    row: &mut dyn FnMut(TreeId, &[u8]),
-) -> Result<(), CommandError> {
-    match Command::parse(command)?.body {
-        Body::Put(put) => prefetch_put(&put, row),
-        Body::DeleteRange(delete) => row(TreeId::Keys, delete.key),
-        Body::Txn(txn) => prefetch_txn(&txn, row),
-        Body::Compact(_) => {}
-        Body::LeaseGrant(LeaseGrant { id, .. }) => row(TreeId::Leases, &lease::lease_row_key(id)),
-        Body::LeaseRevoke(LeaseRevoke { id, .. }) => {
-            row(TreeId::Leases, &lease::lease_row_key(id));
-            row(TreeId::LeaseKeys, &lease::lease_row_key(id));
-        }
-        // Rare, and the few rows are in memory.
-        Body::MemberAttributes(_) | Body::ClusterVersion(_) => {}
-    }
-    Ok(())
-}
-
-fn prefetch_put(put: &Put<'_>, row: &mut dyn FnMut(TreeId, &[u8])) {
-    row(TreeId::Keys, put.key);
-    if put.lease != 0 {
-        let mut attachment = Vec::new();
-        lease::lease_key(put.lease, put.key, &mut attachment);
-        row(TreeId::Leases, &lease::lease_row_key(put.lease));
-        row(TreeId::LeaseKeys, &attachment);
-    }
-}
-
-fn prefetch_txn(txn: &crate::command::Txn<'_>, row: &mut dyn FnMut(TreeId, &[u8])) {
-    use crate::command::Operation;
-    for compare in &txn.compares {
-        row(TreeId::Keys, compare.key);
-    }
-    for operation in txn.success.iter().chain(&txn.failure) {
-        match operation {
-            Operation::Range(range) => row(TreeId::Keys, range.key),
-            Operation::Put(put) => prefetch_put(put, row),
-            Operation::DeleteRange(delete) => row(TreeId::Keys, delete.key),
-            Operation::Txn(nested) => prefetch_txn(nested, row),
-            Operation::Unset => {}
-        }
+impl<W: Writer> Context<'_, W> {
+    fn set_alarm(&mut self, change: AlarmChange) -> Outcome<Step<Applied>> {
+        let AlarmChange { alarm, cause, ends } = change;
+        let alarms = &mut self.applier.alarms;
+        Ok(Step::Done(match ends {
+            true => {
+                let has_ended = alarms.end(self.store, alarm, cause)?;
+                Applied::AlarmEnded(has_ended.then_some(alarm))
+            }
+            false => {
+                alarms.raise(self.store, alarm, cause)?;
+                Applied::AlarmRaised(alarm)
+            }
+        }))
     }
 }

@@ -50,8 +50,15 @@ impl Mixer {
                 self.numbers([version.format.cast_signed()]);
                 self.bytes(version.text.as_bytes());
             }
+            Applied::AlarmRaised(alarm) => {
+                self.numbers([alarm.kind, alarm.member.cast_signed(), 1]);
+            }
+            Applied::AlarmEnded(Some(alarm)) => {
+                self.numbers([alarm.kind, alarm.member.cast_signed(), -1]);
+            }
             // Keys, revision and compaction say it all.
-            Applied::Put { .. }
+            Applied::AlarmEnded(None)
+            | Applied::Put { .. }
             | Applied::DeleteRange { .. }
             | Applied::Txn { .. }
             | Applied::Compacted { .. }

@@ -5,6 +5,7 @@
 //! "state"       current revision, compacted revision, applied index,     all members
 //!               applied term; digest of the history, where it
 //!               begins (rows of early releases lack both)
+//! "alarm/"...   an alarm, see [`alarms`](crate::alarms)                  all members
 //! "compaction"  finished revision, target revision, next main, next sub  this member alone
 //! ```
 

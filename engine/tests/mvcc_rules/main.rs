@@ -3,6 +3,7 @@
 //! Where a number or an odd behaviour is asserted, it was seen on etcd 3.7.3 with the same requests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod alarms;
 mod compaction;
 mod interface;
 mod leases;

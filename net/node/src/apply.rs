@@ -5,6 +5,7 @@
 
 use crate::agreement::RecentDigests;
 use crate::{NodeError, NodeOptions};
+use reeve_engine::alarms::Alarm;
 use reeve_engine::btree::Store;
 use reeve_engine::command::{Refusal, RequestId};
 use reeve_engine::members::{MemberRecord, MemberTable};
@@ -77,6 +78,8 @@ pub(crate) struct Pipeline {
     recent: RecentDigests,
     /// Answers that wait for the root to be published.
     unpublished: Vec<Answered>,
+    /// Alarms that have ended since somebody has asked.
+    ended_alarms: Vec<Alarm>,
     /// The store differs from the published root.
     dirty: bool,
     /// The member part of the request ids that are answered here.
@@ -114,6 +117,7 @@ impl Pipeline {
             current: None,
             applier,
             unpublished: Vec::new(),
+            ended_alarms: Vec::new(),
             dirty: false,
             nonce,
         })
@@ -139,6 +143,11 @@ impl Pipeline {
 
     pub(crate) fn applier(&self) -> &Applier {
         &self.applier
+    }
+
+    /// Takes the alarms that have ended since the last time.
+    pub(crate) fn take_ended_alarms(&mut self) -> Vec<Alarm> {
+        std::mem::take(&mut self.ended_alarms)
     }
 
     /// The digest of the history at an entry, if it was applied not long ago.
@@ -266,6 +275,7 @@ impl Pipeline {
                 self.members.version = Some(version.clone());
                 check_format(&self.members, self.format)?;
             }
+            Ok(Applied::AlarmEnded(Some(alarm))) => self.ended_alarms.push(*alarm),
             _ => {}
         }
         if request.member == self.nonce

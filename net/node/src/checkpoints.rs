@@ -221,6 +221,12 @@ impl<D: Disk> Node<D> {
         self.store.dirty_bytes() > 0 || self.entries_since_checkpoint() > 0
     }
 
+    /// Whether a further checkpoint brings anything back: it holds what the last one lacks, or makes the one before the same
+    /// as the last.
+    fn would_checkpoint_help(&self) -> bool {
+        self.has_changed_since_checkpoint() || !self.checkpoints.is_repeated
+    }
+
     /// Goes on with what has to reach the page file.
     pub(crate) fn write_out(&mut self, now_ms: u64, turn: &mut Turn) -> Result<(), NodeError> {
         // What the file in use holds is of no use any more once a snapshot is being installed.
@@ -268,9 +274,8 @@ impl<D: Disk> Node<D> {
                 && self.checkpoints.log_bytes(&self.wal) >= options.log_bytes / LOG_PARTS_WHEN_FULL)
             || (is_quiet && self.entries_since_checkpoint() >= options.entries.max(1))
             // The log is cut behind the older checkpoint: on a full disk that should not be an old one.
-            || (is_quiet && self.is_disk_full && !self.checkpoints.is_repeated)
-            || (self.is_short_of_pages()
-                && (self.has_changed_since_checkpoint() || !self.checkpoints.is_repeated))
+            || (is_quiet && self.is_disk_full && self.would_checkpoint_help())
+            || (self.is_short_of_pages() && self.would_checkpoint_help())
     }
 
     /// Begins a checkpoint; or, in the midst of an entry that changes more than memory should hold, writes its pages

@@ -11,7 +11,9 @@
 //! Numbers are little-endian. What cannot be read is refused as a whole: a member of a later release may say things that
 //! this one does not know, and whoever says them has to do without an answer.
 
-use crate::agreement::{KIND_QUESTION, KIND_REPLY, KIND_VERDICT, Question, Reply, Verdict};
+use crate::agreement::{
+    Finding, KIND_FINDING, KIND_QUESTION, KIND_REPLY, KIND_VERDICT, Question, Reply,
+};
 use crate::leases::{KIND_LEASE_ANSWERS, KIND_LEASE_QUESTIONS};
 use crate::node::Node;
 use crate::snapshots::{KIND_PART, KIND_RECEIPT, Part, Receipt};
@@ -104,7 +106,10 @@ impl<D: Disk> Node<D> {
             KIND_LEASE_ANSWERS => self.take_lease_answers(&body).map_err(refuse)?,
             KIND_QUESTION => self.take_question(from, &Question::decode(body).map_err(refuse)?),
             KIND_REPLY => self.take_reply(from, &Reply::decode(body).map_err(refuse)?),
-            KIND_VERDICT => self.take_verdict(from, Verdict::decode(body).map_err(refuse)?),
+            KIND_VERDICT => {
+                self.take_finding(from, &Finding::decode_verdict(body).map_err(refuse)?);
+            }
+            KIND_FINDING => self.take_finding(from, &Finding::decode(body).map_err(refuse)?),
             kind => return Err(refuse(ParcelError::Kind(kind))),
         }
         Ok(())

@@ -52,6 +52,8 @@ struct Cluster {
     cut: BTreeSet<MemberId>,
     dead: BTreeSet<MemberId>,
     keep_entries: u64,
+    /// Entries after which a checkpoint begins at a quiet moment.
+    checkpoint_entries: u64,
     segment_bytes: u64,
     now_ms: u64,
     sequence: u64,
@@ -93,7 +95,7 @@ fn options(cluster: &Cluster, id: MemberId, nonce: u64) -> NodeOptions {
         seed: id,
         incarnation: nonce,
         checkpoints: CheckpointOptions {
-            entries: 1,
+            entries: cluster.checkpoint_entries,
             quiet_ms: 200,
             keep_entries: cluster.keep_entries,
             ..CheckpointOptions::default()
@@ -185,6 +187,7 @@ impl Cluster {
             cut: BTreeSet::new(),
             dead: BTreeSet::new(),
             keep_entries,
+            checkpoint_entries: 1,
             segment_bytes,
             now_ms: 0,
             sequence: 0,

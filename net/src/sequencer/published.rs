@@ -34,10 +34,6 @@ pub(crate) struct Published {
     learner: AtomicBool,
     /// The cluster version is committed.
     version_settled: AtomicBool,
-    /// Members that differ from the majority; 0 among them if nobody can say which.
-    differing: Mutex<Vec<u64>>,
-    /// There are some.
-    differ: AtomicBool,
     /// Why the node has stopped, if a disk or damage stopped it.
     failed: Mutex<Option<String>>,
 }
@@ -79,8 +75,6 @@ impl Published {
             no_space: AtomicBool::default(),
             learner: AtomicBool::default(),
             version_settled: AtomicBool::default(),
-            differing: Mutex::default(),
-            differ: AtomicBool::default(),
             failed: Mutex::default(),
         }
     }
@@ -182,31 +176,6 @@ impl Published {
     pub(crate) fn has_space_for(&self, cost: u64) -> bool {
         let quota = self.quota_bytes();
         !self.is_out_of_space() && (quota == 0 || self.file_bytes() + cost < quota)
-    }
-
-    /// Shows which members differ from the majority.
-    pub(crate) fn show_differing(&self, members: impl Iterator<Item = u64>) {
-        let mut members = members.peekable();
-        let differ = members.peek().is_some();
-        if !differ && !self.differ.load(Ordering::Relaxed) {
-            return;
-        }
-        let mut shown = self
-            .differing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        shown.clear();
-        shown.extend(members);
-        self.differ.store(differ, Ordering::Relaxed);
-    }
-
-    /// Members that differ from the majority; 0 among them if nobody can say which.
-    pub(crate) fn differing(&self) -> Vec<u64> {
-        if !self.differ.load(Ordering::Relaxed) {
-            return Vec::new();
-        }
-        let shown = self.differing.lock();
-        shown.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From now on requests are refused.

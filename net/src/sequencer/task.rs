@@ -318,7 +318,6 @@ impl Sequencer {
     /// Shows where the node stands, then gives the answers: who is answered sees what was published.
     fn hand_out(&mut self) {
         self.published.show(&self.node_progress());
-        self.published.show_differing(self.node.differing_members());
         let mut news = false;
         for published in self.turn.published.drain(..) {
             if self.events.is_watched() {

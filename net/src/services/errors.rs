@@ -59,7 +59,7 @@ failures! {
     stopped = Unavailable, "server stopped";
     /// The request was not committed in time.
     timed_out = Unavailable, "request timed out";
-    /// This member's disk or log is damaged.
+    /// This member's disk or log is damaged, or an alarm says that the members differ.
     corrupt = DataLoss, "corrupt cluster";
     /// Peer URLs that are none.
     bad_member_urls = InvalidArgument, "given member URLs are invalid";
@@ -114,6 +114,8 @@ impl From<Refusal> for Status {
             Refusal::TooManyLearners => too_many_learners(),
             // etcd would not survive it.
             Refusal::LastVoter => not_enough_started(),
+            Refusal::Corrupt => corrupt(),
+            Refusal::NoSpace => no_space(),
             Refusal::StaleTerm => Status::internal("a lease expiry met another term"),
         }
     }

@@ -1,5 +1,6 @@
 //! grpc.health.v1, and what the HTTP endpoints ask.
 
+use super::alarm;
 use crate::config::{CLUSTER_VERSION, ETCD_VERSION};
 use crate::grpc::{Code, RequestContext, RequestStream, ResponseSink, Router, Status, decode};
 use crate::http::{Endpoints, Health, HealthRequest, Versions};
@@ -78,11 +79,16 @@ async fn health(gate: Rc<Gate>, request: HealthRequest) -> Health {
         reason,
     };
     let counts = |alarm: &str| !request.exclude.iter().any(|excluded| excluded == alarm);
-    if gate.published.is_out_of_space() && counts("NOSPACE") {
+    let alarms = match alarm::table(&gate).await {
+        Ok(alarms) => alarms,
+        Err(failure) => return unhealthy(format!("RANGE ERROR:{failure}")),
+    };
+    let is_full = gate.published.is_out_of_space() || alarms.is_out_of_space();
+    if is_full && counts("NOSPACE") {
         return unhealthy("ALARM NOSPACE".to_owned());
     }
     // A member that differs and is named does not serve any more; the others are well.
-    if gate.published.differing().contains(&0) && counts("CORRUPT") {
+    if alarms.is_corrupt() && counts("CORRUPT") {
         return unhealthy("ALARM CORRUPT".to_owned());
     }
     if gate.published.leader() == 0 && !request.serializable {

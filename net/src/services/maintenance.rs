@@ -1,7 +1,7 @@
-//! The Maintenance service: Status, Hash, HashKV, MoveLeader, and the list of alarms.
+//! The Maintenance service: Status, Hash, HashKV, MoveLeader; alarms have a file of their own.
 
-use super::errors;
 use super::kv::check_leader;
+use super::{alarm, errors};
 use crate::config::{CLUSTER_VERSION, ETCD_VERSION};
 use crate::grpc::{RequestContext, Router, Status};
 use crate::sequencer::{Gate, StoreSide};
@@ -23,7 +23,7 @@ pub(crate) fn register(router: &mut Router, gate: &Rc<Gate>) {
     );
     let gate_alarm = Rc::clone(gate);
     router.unary_message(maintenance_methods::ALARM, move |context, request| {
-        alarm(Rc::clone(&gate_alarm), context, request)
+        alarm::alarm(Rc::clone(&gate_alarm), context, request)
     });
     let gate_hash = Rc::clone(gate);
     router.unary_message(maintenance_methods::HASH, move |_, _: pb::HashRequest| {
@@ -54,15 +54,8 @@ async fn status(gate: Rc<Gate>, context: RequestContext) -> Result<pb::StatusRes
     if published.leader() == 0 {
         errors.push("etcdserver: no leader".to_owned());
     }
-    if published.is_out_of_space() {
-        errors.push(format!("memberID:{} alarm:NOSPACE ", gate.identity.member));
-    }
-    for member in published.differing() {
-        errors.push(match member {
-            0 => "alarm:CORRUPT ".to_owned(),
-            member => format!("memberID:{member} alarm:CORRUPT "),
-        });
-    }
+    let alarms = alarm::raised(&gate).await?;
+    errors.extend(alarms.into_iter().map(alarm::described));
     Ok(pb::StatusResponse {
         header: Some(gate.header(revision)),
         version: ETCD_VERSION.to_owned(),
@@ -77,50 +70,6 @@ async fn status(gate: Rc<Gate>, context: RequestContext) -> Result<pb::StatusRes
         storage_version: CLUSTER_VERSION.to_owned(),
         db_size_quota: size(published.quota_bytes()),
         downgrade_info: Some(pb::DowngradeInfo::default()),
-    })
-}
-
-/// Alarms follow what is the case: NOSPACE is raised while writes are refused for want of space, CORRUPT while a member is
-/// known to differ from the majority, and both end with that. So there is nothing to activate, and deactivating one that
-/// is not raised has no effect.
-async fn alarm(
-    gate: Rc<Gate>,
-    context: RequestContext,
-    request: pb::AlarmRequest,
-) -> Result<pb::AlarmResponse, Status> {
-    check_leader(&gate, &context)?;
-    if request.action == pb::alarm_request::AlarmAction::Activate as i32
-        && request.alarm != pb::AlarmType::None as i32
-    {
-        return Err(Status::unimplemented(
-            "alarms cannot be raised by clients yet",
-        ));
-    }
-    let revision = gate
-        .read(|reader| State::load(&reader.view()))
-        .await?
-        .revision;
-    let get = request.action == pb::alarm_request::AlarmAction::Get as i32;
-    let wanted = |alarm: pb::AlarmType| {
-        get && [pb::AlarmType::None as i32, alarm as i32].contains(&request.alarm)
-    };
-    let mut alarms = Vec::new();
-    if wanted(pb::AlarmType::Nospace) && gate.published.is_out_of_space() {
-        alarms.push(pb::AlarmMember {
-            member_id: gate.identity.member,
-            alarm: pb::AlarmType::Nospace as i32,
-        });
-    }
-    if wanted(pb::AlarmType::Corrupt) {
-        let corrupt = |member_id| pb::AlarmMember {
-            member_id,
-            alarm: pb::AlarmType::Corrupt as i32,
-        };
-        alarms.extend(gate.published.differing().into_iter().map(corrupt));
-    }
-    Ok(pb::AlarmResponse {
-        header: Some(gate.header(revision)),
-        alarms,
     })
 }
 

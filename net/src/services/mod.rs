@@ -1,5 +1,6 @@
 //! The gRPC services: messages become commands and reads, results become messages.
 
+mod alarm;
 mod cluster;
 mod convert;
 mod encode;

@@ -302,7 +302,11 @@ fn told(applied: Applied) -> Told {
         Applied::Compacted { revision, .. }
         | Applied::LeaseGranted { revision, .. }
         | Applied::LeaseRevoked { revision, .. } => Told::Done { revision },
-        Applied::MemberAttributes(_) | Applied::ClusterVersion(_) | Applied::MembersChanged => {
+        Applied::MemberAttributes(_)
+        | Applied::ClusterVersion(_)
+        | Applied::MembersChanged
+        | Applied::AlarmRaised(_)
+        | Applied::AlarmEnded(_) => {
             unreachable!("no client of the simulation asks for this")
         }
     }

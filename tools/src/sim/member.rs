@@ -322,7 +322,10 @@ impl Member {
                 .first_members()
                 .into_iter()
                 .filter(|_| options.first_members().contains(&self.id))
-                .map(MemberRecord::bare)
+                .map(|id| MemberRecord {
+                    format: COMMAND_FORMAT,
+                    ..MemberRecord::bare(id)
+                })
                 .collect(),
             force_new_cluster: false,
             format: COMMAND_FORMAT,

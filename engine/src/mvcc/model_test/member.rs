@@ -458,8 +458,12 @@ fn reply(applied: &Applied) -> Reply {
             id,
             deleted,
         },
-        Applied::MemberAttributes(_) | Applied::ClusterVersion(_) | Applied::MembersChanged => {
-            unreachable!("the model has no members")
+        Applied::MemberAttributes(_)
+        | Applied::ClusterVersion(_)
+        | Applied::MembersChanged
+        | Applied::AlarmRaised(_)
+        | Applied::AlarmEnded(_) => {
+            unreachable!("the model has no members and no alarms")
         }
     }
 }

@@ -160,8 +160,8 @@ impl Model {
             Body::Compact(compact) => self.compact(*compact),
             Body::LeaseGrant(grant) => self.grant(*grant),
             Body::LeaseRevoke(revoke) => self.revoke(*revoke),
-            Body::MemberAttributes(_) | Body::ClusterVersion(_) => {
-                unreachable!("the model has no members")
+            Body::MemberAttributes(_) | Body::ClusterVersion(_) | Body::Alarm(_) => {
+                unreachable!("the model has no members and no alarms")
             }
         };
         self.revision = self.now();

@@ -2,68 +2,55 @@
 //!
 //! Every applied entry goes into a running digest ([`Digest`]). At intervals the leader asks all members for theirs at an
 //! entry that it has just applied; whoever has not come so far answers when it gets there. A digest that more than half of the
-//! voters have is right. Whoever has another one is named to all members, and fences itself: it has seen its own digest, so
-//! that no mistaken or forged verdict can stop a member that agrees. If no digest has such a majority, nobody can be
-//! named and nobody is stopped; that is told, and asked again.
+//! voters have is right. Whoever has another one is named to all members, and fences itself ([`suspicion`]): not because
+//! it was told to, but once more than half of the voters have told it themselves that theirs is another one. So no single
+//! member, and no fewer members than it takes to commit an entry, can stop one that agrees with the others.
 //!
-//! Questions, replies and verdicts may be lost, repeated and late: what a digest at an entry is never changes.
+//! An alarm of the cluster remembers who was named ([`alarm`]). If no digest has such a majority, nobody can be named and nobody
+//! is stopped; but as nobody can say which members are right, none of them writes until that is clear.
+//!
+//! Questions, replies and findings may be lost, repeated and late: what a digest at an entry is never changes.
 
+mod alarm;
+mod digests;
+mod suspicion;
 mod words;
 
-pub(crate) use words::{KIND_QUESTION, KIND_REPLY, KIND_VERDICT, Question, Reply, Verdict};
+pub(crate) use digests::RecentDigests;
+pub(crate) use words::{
+    Finding, KIND_FINDING, KIND_QUESTION, KIND_REPLY, KIND_VERDICT, Question, Reply,
+};
 
 use crate::node::{Node, Turn};
 use crate::parcel::enclose;
 use crate::{NodeError, Parcel};
+use digests::Answers;
+use reeve_engine::command::ALARM_FORMAT;
 use reeve_engine::disk::Disk;
 use reeve_engine::mvcc::{Digest, State};
 use reeve_raft::MemberId;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+use suspicion::Suspicion;
 
 /// Ticks after which a member that has not answered is left out of a comparison.
 const PATIENCE_TICKS: u64 = 20;
 
+/// Ticks after which those are asked again who have not answered.
+const AGAIN_TICKS: u64 = 2;
+
 /// Stands for members that differ where no majority says which of them is right (etcd's sign).
 const UNKNOWN_MEMBER: MemberId = 0;
 
-/// Digests of the entries applied last: of so many that one turn does not outrun a question.
-const REMEMBERED: usize = 8192;
-
-/// The digests at the entries that were applied last.
-#[derive(Debug)]
-pub(crate) struct RecentDigests {
-    since: u64,
-    last: u64,
-    values: VecDeque<u64>,
-}
-
-impl RecentDigests {
-    /// Begins with the present state.
-    pub(crate) fn new(state: &State) -> Self {
-        RecentDigests {
-            since: state.digest.since,
-            last: state.applied_index,
-            values: VecDeque::from([state.digest.value]),
-        }
-    }
-
-    /// Takes note of the state after one more entry.
-    pub(crate) fn note(&mut self, state: &State) {
-        if self.values.len() == REMEMBERED {
-            self.values.pop_front();
-        }
-        self.last = state.applied_index;
-        self.values.push_back(state.digest.value);
-    }
-
-    /// The digest at an entry, if it was applied not long ago.
-    pub(crate) fn at(&self, index: u64) -> Option<Digest> {
-        let back = usize::try_from(self.last.checked_sub(index)?).ok()?;
-        let place = self.values.len().checked_sub(back + 1)?;
-        let value = *self.values.get(place)?;
-        let since = self.since;
-        Some(Digest { since, value })
-    }
+/// What this member, as the leader, has found last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Standing {
+    /// It has not compared, or too few have answered.
+    #[default]
+    Unknown,
+    /// More than half of the voters have the same digest.
+    Majority,
+    /// Members differ, and no digest has a majority.
+    Undecided,
 }
 
 /// What is known of the agreement.
@@ -74,44 +61,71 @@ pub(crate) struct Agreement {
     due: u64,
     /// The comparison that this leader makes.
     comparison: Option<Comparison>,
+    /// What it has found last.
+    standing: Standing,
     /// At which entry others want to know this member's digest.
     asked: BTreeMap<MemberId, u64>,
-    /// What this member has answered last.
-    replied: Option<Reply>,
+    /// What this member has answered.
+    answers: Answers,
     /// Members that differ from the majority.
     differing: BTreeSet<MemberId>,
-    /// Members differ, and none of them has a majority.
-    undecided: bool,
-    /// The entry of the last verdict that this leader has sent.
-    verdict_at: u64,
+    /// The entry of the last finding that this leader has sent.
+    finding_at: u64,
+    /// This member is said to differ, and asks the others whether that is so.
+    suspicion: Option<Suspicion>,
+    /// The tick from which on alarms that are missing are proposed (again).
+    alarms_due: u64,
     /// This member must not go on.
-    fence: Option<Verdict>,
+    fence: Option<Fence>,
     /// Lines for the operator.
     told: Vec<String>,
+}
+
+/// Why a member must not go on.
+#[derive(Clone, Copy, Debug)]
+struct Fence {
+    index: u64,
+    /// That of the majority.
+    digest: Digest,
 }
 
 #[derive(Debug)]
 struct Comparison {
     index: u64,
     begun: u64,
+    /// The tick from which on those are asked (again) who have not answered.
+    due: u64,
     digests: BTreeMap<MemberId, Digest>,
 }
 
-impl Comparison {
-    /// The digest that more than half of the voters have.
-    fn majority(&self, voters: &[MemberId]) -> Option<Digest> {
-        let of_voters = || voters.iter().filter_map(|voter| self.digests.get(voter));
-        let has_majority = |digest: &&Digest| {
-            of_voters().filter(|other| other == digest).count() > voters.len() / 2
-        };
-        of_voters().find(has_majority).copied()
-    }
+/// The digest that more than half of the voters have.
+fn majority(digests: &BTreeMap<MemberId, Digest>, voters: &[MemberId]) -> Option<Digest> {
+    let of_voters = || voters.iter().filter_map(|voter| digests.get(voter));
+    let has_majority =
+        |digest: &&Digest| of_voters().filter(|other| other == digest).count() > voters.len() / 2;
+    of_voters().find(has_majority).copied()
+}
 
+/// Whether two digests can be compared and are not the same.
+fn differ(one: Digest, other: Digest) -> bool {
+    one.since == other.since && one.value != other.value
+}
+
+impl Comparison {
     /// Whether two members differ that can be compared.
     fn is_split(&self) -> bool {
         let all = || self.digests.values();
-        let differ = |one: &Digest, other: &Digest| one.since == other.since && one != other;
-        all().any(|one| all().any(|other| differ(one, other)))
+        all().any(|one| all().any(|other| differ(*one, *other)))
+    }
+
+    /// Who has this digest, and who has another one.
+    fn sides(&self, digest: Digest) -> (Vec<MemberId>, Vec<MemberId>) {
+        let which = |wanted: fn(Digest, Digest) -> bool| {
+            let members = self.digests.iter();
+            let members = members.filter(|(_, other)| wanted(**other, digest));
+            members.map(|(member, _)| *member).collect()
+        };
+        (which(|one, other| one == other), which(differ))
     }
 }
 
@@ -122,29 +136,32 @@ impl Agreement {
 }
 
 impl<D: Disk> Node<D> {
-    /// Members whose state is known to differ from that of the majority; 0 among them stands for members that differ without a
-    /// majority on either side. Empty while all is well.
+    /// Members whose state this member knows to differ from that of the majority; 0 among them stands for members that differ
+    /// without a majority on either side. Empty while all is well. It is in memory alone: what the cluster has agreed on is
+    /// among the [`alarms`](Self::alarms).
     pub fn differing_members(&self) -> impl Iterator<Item = MemberId> + '_ {
-        let unknown = self.agreement.undecided.then_some(UNKNOWN_MEMBER);
+        let is_undecided = self.agreement.standing == Standing::Undecided;
+        let unknown = is_undecided.then_some(UNKNOWN_MEMBER);
         let named = self.agreement.differing.iter().copied();
         unknown.into_iter().chain(named)
     }
 
     /// Ends a member that differs from the others.
     pub(crate) fn check_fence(&self) -> Result<(), NodeError> {
-        let Some(verdict) = &self.agreement.fence else {
+        let Some(Fence { index, digest }) = self.agreement.fence else {
             return Ok(());
         };
         Err(NodeError::Differs {
             member: self.options.member_id,
-            index: verdict.index,
-            majority: verdict.digest.value,
+            index,
+            majority: digest.value,
         })
     }
 
     /// Answers questions, and asks them if it is time to.
     pub(crate) fn compare(&mut self, turn: &mut Turn) {
         self.answer_questions(turn);
+        self.note_ended_alarms();
         turn.notices.append(&mut self.agreement.told);
         let agreement = &mut self.agreement;
         if !agreement.differing.is_empty() {
@@ -153,15 +170,19 @@ impl<D: Disk> Node<D> {
         }
         if !self.raft.is_leader() {
             agreement.comparison = None;
-            agreement.undecided = false;
+            agreement.standing = Standing::Unknown;
+            self.settle_suspicion(turn);
             return;
         }
+        // A leader asks all the others by itself.
+        agreement.suspicion = None;
         if agreement.comparison.is_some() {
             self.judge(turn);
         } else if self.options.agreement_ticks > 0 && agreement.tick >= agreement.due {
             agreement.due = agreement.tick + self.options.agreement_ticks;
             self.ask(turn);
         }
+        self.keep_alarms(turn);
     }
 
     fn answer_questions(&mut self, turn: &mut Turn) {
@@ -173,13 +194,19 @@ impl<D: Disk> Node<D> {
         let mut asked = std::mem::take(&mut self.agreement.asked);
         for (from, index) in asked.extract_if(.., |_, index| ready(index)) {
             // One that was applied long ago is asked for in vain: the next question will be about a later one.
-            if let Some(digest) = self.pipeline.digest_at(index) {
+            if let Some(digest) = self.own_digest(index) {
                 let reply = Reply { index, digest };
                 turn.parcels.push(parcel(from, KIND_REPLY, &reply.encode()));
-                self.agreement.replied = Some(reply);
+                self.agreement.answers.note(reply);
             }
         }
         self.agreement.asked = asked;
+    }
+
+    /// The own digest at an entry, as it was told or as it is remembered.
+    fn own_digest(&self, index: u64) -> Option<Digest> {
+        let told = self.agreement.answers.at(index);
+        told.or_else(|| self.pipeline.digest_at(index))
     }
 
     /// Begins a comparison.
@@ -191,25 +218,34 @@ impl<D: Disk> Node<D> {
             ..
         } = self.pipeline.applier().state();
         let question = Question { index }.encode();
-        let others = self.raft.configuration().members();
-        let others = others.filter(|member| *member != own);
         let before = turn.parcels.len();
-        turn.parcels
-            .extend(others.map(|member| parcel(member, KIND_QUESTION, &question)));
+        turn.parcels.extend(
+            self.other_members()
+                .map(|it| parcel(it, KIND_QUESTION, &question)),
+        );
         if turn.parcels.len() == before {
+            // Whoever is alone agrees with itself.
+            self.agreement.standing = Standing::Majority;
             return;
         }
-        self.agreement.replied = Some(Reply { index, digest });
+        self.agreement.answers.note(Reply { index, digest });
         self.agreement.comparison = Some(Comparison {
             index,
             begun: self.agreement.tick,
+            due: self.agreement.tick + AGAIN_TICKS,
             digests: BTreeMap::from([(own, digest)]),
         });
     }
 
+    fn other_members(&self) -> impl Iterator<Item = MemberId> + '_ {
+        let own = self.options.member_id;
+        let members = self.raft.configuration().members();
+        members.filter(move |member| *member != own)
+    }
+
     /// Looks what the members have answered so far.
     fn judge(&mut self, turn: &mut Turn) {
-        let Some(comparison) = self.agreement.comparison.take() else {
+        let Some(mut comparison) = self.agreement.comparison.take() else {
             return;
         };
         let configuration = self.raft.configuration();
@@ -217,13 +253,13 @@ impl<D: Disk> Node<D> {
             .members()
             .all(|member| comparison.digests.contains_key(&member));
         let is_over = all_have_answered || self.agreement.tick - comparison.begun >= PATIENCE_TICKS;
-        match comparison.majority(configuration.voters()) {
+        match majority(&comparison.digests, configuration.voters()) {
             Some(digest) => {
-                self.agreement.undecided = false;
+                self.agreement.standing = Standing::Majority;
                 self.name_differing(&comparison, digest, turn);
             }
             None if is_over && comparison.is_split() => {
-                self.agreement.undecided = true;
+                self.agreement.standing = Standing::Undecided;
                 turn.notices.push(format!(
                     "members differ from each other at entry {}, and no majority of them agrees, so that nobody can say which \
                      are right: {}",
@@ -233,37 +269,60 @@ impl<D: Disk> Node<D> {
             }
             None => {}
         }
-        if !is_over {
-            self.agreement.comparison = Some(comparison);
+        if is_over {
+            return;
         }
+        if self.agreement.tick >= comparison.due {
+            comparison.due = self.agreement.tick + AGAIN_TICKS;
+            let index = comparison.index;
+            let question = Question { index }.encode();
+            let silent = self
+                .other_members()
+                .filter(|member| !comparison.digests.contains_key(member));
+            turn.parcels
+                .extend(silent.map(|it| parcel(it, KIND_QUESTION, &question)));
+        }
+        self.agreement.comparison = Some(comparison);
     }
 
     /// Names the members that have another digest than the majority.
     fn name_differing(&mut self, comparison: &Comparison, digest: Digest, turn: &mut Turn) {
-        let others = comparison.digests.iter();
-        let differing: BTreeSet<MemberId> = others
-            .filter(|(_, other)| other.since == digest.since && other.value != digest.value)
-            .map(|(member, _)| *member)
-            .collect();
-        // Once for each comparison, not once for ever: a verdict may be lost on its way to the one that it is about.
-        let is_told = self.agreement.verdict_at == comparison.index;
+        let (agreeing, differing) = comparison.sides(digest);
+        // Once for each comparison, not once for ever: a finding may be lost on its way to the one that it is about.
+        let is_told = self.agreement.finding_at == comparison.index;
         if differing.is_empty() || is_told {
             return;
         }
-        self.agreement.verdict_at = comparison.index;
-        let verdict = Verdict {
+        self.agreement.finding_at = comparison.index;
+        let finding = Finding {
             index: comparison.index,
             digest,
-            differing: differing.iter().copied().collect(),
+            agreeing: Some(agreeing),
+            differing,
         };
+        self.tell(&finding, turn);
         let own = self.options.member_id;
-        let body = verdict.encode();
-        let others = self.raft.configuration().members();
-        let others = others.filter(|member| *member != own);
-        turn.parcels
-            .extend(others.map(|member| parcel(member, KIND_VERDICT, &body)));
-        self.note_verdict(own, verdict);
+        self.note_differing(own, &finding);
+        if finding.differing.contains(&own) {
+            // It has asked them itself.
+            let index = finding.index;
+            self.agreement.fence = Some(Fence { index, digest });
+        }
         turn.work_left = true;
+    }
+
+    /// Tells all members, each in the words that it understands.
+    fn tell(&self, finding: &Finding, turn: &mut Turn) {
+        let (with_names, verdict) = (finding.encode(), finding.encode_verdict());
+        let records = &self.member_records().members;
+        let others = self.other_members().map(|member| {
+            let format = records.get(&member).map_or(0, |record| record.format);
+            match format >= ALARM_FORMAT {
+                true => parcel(member, KIND_FINDING, &with_names),
+                false => parcel(member, KIND_VERDICT, &verdict),
+            }
+        });
+        turn.parcels.extend(others);
     }
 
     /// Takes a question of another member.
@@ -275,45 +334,63 @@ impl<D: Disk> Node<D> {
 
     /// Takes the digest of another member.
     pub(crate) fn take_reply(&mut self, from: MemberId, reply: &Reply) {
+        if !self.raft.configuration().contains(from) {
+            return;
+        }
         if let Some(comparison) = &mut self.agreement.comparison
             && comparison.index == reply.index
-            && self.raft.configuration().contains(from)
         {
             comparison.digests.insert(from, reply.digest);
+        }
+        if let Some(suspicion) = &mut self.agreement.suspicion {
+            suspicion.take_reply(from, reply);
         }
     }
 
     /// Takes what the leader has found.
-    pub(crate) fn take_verdict(&mut self, from: MemberId, verdict: Verdict) {
-        // Only a leader compares.
-        if self.raft.leader() == Some(from) {
-            self.note_verdict(from, verdict);
+    pub(crate) fn take_finding(&mut self, from: MemberId, finding: &Finding) {
+        // Only a leader compares; and it must name a majority, if it names anybody.
+        if self.raft.leader() != Some(from) || !self.names_majority(finding) {
+            return;
+        }
+        self.note_differing(from, finding);
+        if finding.differing.contains(&self.options.member_id) {
+            self.suspect(from, finding);
         }
     }
 
-    fn note_verdict(&mut self, from: MemberId, verdict: Verdict) {
+    /// Whether those who agree, by this finding, are more than half of the voters, as this member knows them. A verdict does
+    /// not say.
+    fn names_majority(&self, finding: &Finding) -> bool {
+        let Some(agreeing) = &finding.agreeing else {
+            return true;
+        };
         let own = self.options.member_id;
-        for member in &verdict.differing {
-            if *member != own && self.agreement.differing.insert(*member) {
+        let voters = self.raft.configuration().voters();
+        let named = voters.iter().filter(|voter| agreeing.contains(voter));
+        let contradicts = agreeing
+            .iter()
+            .any(|member| finding.differing.contains(member));
+        let known = self.own_digest(finding.index);
+        let is_misled =
+            agreeing.contains(&own) && known.is_some_and(|known| known != finding.digest);
+        named.count() > voters.len() / 2 && !contradicts && !is_misled
+    }
+
+    /// Takes note of others that differ.
+    fn note_differing(&mut self, from: MemberId, finding: &Finding) {
+        let own = self.options.member_id;
+        let members = self.raft.configuration();
+        for member in &finding.differing {
+            let is_other = *member != own && members.contains(*member);
+            if is_other && self.agreement.differing.insert(*member) {
                 self.agreement.told.push(format!(
                     "member {member:x} differs from the majority of the members at entry {}, as member {from:x} has found: it \
                      must be rebuilt",
-                    verdict.index
+                    finding.index
                 ));
             }
         }
-        if verdict.differing.contains(&own) && self.has_differed(&verdict) {
-            self.agreement.fence = Some(verdict);
-        }
-    }
-
-    /// Whether this member really has, or had, another digest at that entry.
-    fn has_differed(&self, verdict: &Verdict) -> bool {
-        let replied = self.agreement.replied.as_ref();
-        let replied = replied.filter(|reply| reply.index == verdict.index);
-        let known = replied.map(|reply| reply.digest);
-        let own = known.or_else(|| self.pipeline.digest_at(verdict.index));
-        own.is_some_and(|own| own.since == verdict.digest.since && own != verdict.digest)
     }
 }
 

@@ -1,9 +1,11 @@
 //! Members compare their states: those that agree go on, one that differs is named and stops.
 
 use super::{Cluster, cut_log};
-use reeve_engine::command::{Body, Compact, LeaseGrant, LeaseRevoke};
+use bytes::Bytes;
+use reeve_engine::command::{Body, COMMAND_FORMAT, Compact, LeaseGrant, LeaseRevoke};
 use reeve_node::Node;
 use reeve_raft::{ChangeKind, MemberId};
+use xxhash_rust::xxh3::xxh3_64;
 
 fn differing<D: reeve_engine::disk::Disk>(node: &Node<D>) -> Vec<MemberId> {
     node.differing_members().collect()
@@ -59,15 +61,149 @@ fn members_that_agree_are_left_in_peace() {
     }
 }
 
+/// Has every member told what it reads, and waits until all know that all read it.
+fn agree_on_format(cluster: &mut Cluster) {
+    for id in cluster.voters.clone() {
+        cluster.publish(id, COMMAND_FORMAT);
+    }
+    cluster.wait_until(|cluster| {
+        let mut members = cluster.members.values();
+        members.all(|member| member.node.agreed_format() == COMMAND_FORMAT)
+    });
+}
+
+/// A parcel as a member makes it: `kind`, and numbers.
+fn enclosed(kind: u8, numbers: &[u64]) -> Bytes {
+    let mut bytes = vec![1, kind, 0, 0];
+    bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+    bytes.extend_from_slice(&xxh3_64(&bytes).to_le_bytes());
+    bytes.into()
+}
+
+/// What the release before this one says of members that differ, and what this one says.
+const VERDICT: u8 = 34;
+const FINDING: u8 = 35;
+
+#[test]
+fn a_false_finding_stops_nobody() {
+    for kind in [VERDICT, FINDING] {
+        let mut cluster = Cluster::new(3, 0, 1 << 20);
+        let leader = cluster.leader().unwrap();
+        cluster.put(leader, b"a", b"1");
+        let index = cluster.node(leader).state().applied_index;
+        let voters = cluster.voters.clone();
+        for &accused in voters.iter().filter(|id| **id != leader) {
+            let others: Vec<u64> = voters.iter().copied().filter(|id| *id != accused).collect();
+            // The entry, and where the digest begins, are right; its value is not.
+            let mut numbers = vec![index, 0, 0xbad];
+            if kind == FINDING {
+                numbers.push(others.len() as u64);
+                numbers.extend(others);
+            }
+            numbers.push(accused);
+            let parcel = enclosed(kind, &numbers);
+            for _ in 0..2 {
+                cluster.node(accused).take_parcel(leader, &parcel).unwrap();
+            }
+        }
+        for _ in 0..50 {
+            cluster.tick();
+        }
+        let contradicted = format!("member {leader:x} says that this member differs");
+        let told = cluster.notices.iter();
+        let told = told.filter(|line| line.starts_with(&contradicted));
+        assert_eq!(told.count(), 2, "{:?}", cluster.notices);
+        cluster.put(leader, b"a", b"2");
+    }
+}
+
+#[test]
+fn a_finding_that_names_no_majority_or_comes_from_no_leader_is_not_heard() {
+    let mut cluster = Cluster::new(5, 0, 1 << 20);
+    let leader = cluster.leader().unwrap();
+    let follower = cluster.follower();
+    let index = cluster.node(leader).state().applied_index;
+    let voters = cluster.voters.iter().copied();
+    let others: Vec<u64> = voters.filter(|id| *id != follower).collect();
+    let told = |agreeing: &[u64]| {
+        let mut numbers = vec![index, 0, 0xbad, agreeing.len() as u64];
+        numbers.extend_from_slice(agreeing);
+        numbers.push(follower);
+        enclosed(FINDING, &numbers)
+    };
+    // Two of five, some of them named twice; strangers; those who also differ; and a finding that is fine, from elsewhere.
+    let too_few = told(&[others[0], others[1], others[1], others[0]]);
+    let strangers = told(&[others[0], 77, 78, 79]);
+    let contradiction = told(&[others[0], others[1], follower]);
+    let elsewhere = told(&others);
+    for parcel in [too_few, strangers, contradiction] {
+        cluster.node(follower).take_parcel(leader, &parcel).unwrap();
+    }
+    let other = *others.iter().find(|id| **id != leader).unwrap();
+    let node = cluster.node(follower);
+    node.take_parcel(other, &elsewhere).unwrap();
+    for _ in 0..50 {
+        cluster.tick();
+    }
+    assert_eq!(cluster.notices, Vec::<String>::new());
+    for id in 1..=5 {
+        assert_eq!(differing(cluster.node(id)), [], "{id}");
+    }
+}
+
+#[test]
+fn whom_the_last_leader_has_named_the_next_one_raises_the_alarm_for() {
+    let mut cluster = Cluster::new(5, 0, 1 << 20);
+    agree_on_format(&mut cluster);
+    let leader = cluster.leader().unwrap();
+    let named = cluster.follower();
+    let state = cluster.node(leader).state();
+    let agreeing: Vec<u64> = (1..=5).filter(|id| *id != named).collect();
+    let mut numbers = vec![state.applied_index, state.digest.since, state.digest.value];
+    numbers.push(agreeing.len() as u64);
+    numbers.extend_from_slice(&agreeing);
+    numbers.push(named);
+    let finding = enclosed(FINDING, &numbers);
+    let heard: Vec<u64> = agreeing.into_iter().filter(|id| *id != leader).collect();
+    for id in &heard {
+        cluster.node(*id).take_parcel(leader, &finding).unwrap();
+    }
+    // Neither the one that has found it nor the one that it is about can say so any more.
+    cluster.cut.extend([leader, named]);
+    cluster.wait_until(|cluster| {
+        heard.iter().all(|id| {
+            let alarms = cluster.members[id].node.alarms().iter();
+            alarms.map(|(alarm, _)| alarm.member).eq([named])
+        })
+    });
+    let next = cluster.leader().unwrap();
+    cluster.put(next, b"after", b"v");
+}
+
 /// Members that differ, because one of them has a defect.
 mod planted {
     use super::*;
-    use reeve_engine::command::Put;
+    use reeve_engine::alarms::{Alarm, AlarmCause, CORRUPT, NOSPACE};
+    use reeve_engine::command::{AlarmChange, Put, Refusal};
+    use reeve_engine::mvcc::Applied;
     use reeve_node::Planted;
 
-    /// A cluster of which one member does not carry out every entry.
+    /// A cluster of which one member does not carry out every entry. Its members know nothing of each other's release.
     fn cluster(voters: u64, defective: impl Fn(&Cluster) -> MemberId) -> (Cluster, MemberId) {
+        plant(Cluster::new(voters, 0, 1 << 20), defective)
+    }
+
+    /// The same, and its members have agreed on this release.
+    fn agreed_cluster(voters: u64) -> (Cluster, MemberId) {
         let mut cluster = Cluster::new(voters, 0, 1 << 20);
+        agree_on_format(&mut cluster);
+        plant(cluster, Cluster::follower)
+    }
+
+    fn plant(
+        mut cluster: Cluster,
+        defective: impl Fn(&Cluster) -> MemberId,
+    ) -> (Cluster, MemberId) {
         let defective = defective(&cluster);
         let planted = Planted::named("entry-lost").unwrap();
         cluster.planted.insert(defective, planted);
@@ -146,6 +282,165 @@ mod planted {
         for id in others {
             assert_eq!(cluster.value(id, b"k\x05"), Some(b"v".to_vec()));
             assert_eq!(differing(cluster.node(id)), [defective]);
+        }
+    }
+
+    /// What a member answers to a command, if it answers at once.
+    fn answer(
+        cluster: &mut Cluster,
+        id: MemberId,
+        body: &Body<'_>,
+    ) -> Option<Result<Applied, Refusal>> {
+        let request = cluster.propose(id, body);
+        cluster.settle();
+        let answers = cluster.members.get_mut(&id).unwrap().turn.answers.drain(..);
+        let mut mine = answers.filter(|answered| answered.request == request);
+        mine.next().map(|answered| answered.outcome)
+    }
+
+    fn raised(cluster: &Cluster, id: MemberId) -> Vec<(u64, AlarmCause)> {
+        let alarms = cluster.members[&id].node.alarms().iter();
+        alarms.map(|(alarm, cause)| (alarm.member, cause)).collect()
+    }
+
+    fn write_to(key: &'static [u8]) -> Body<'static> {
+        Body::Put(Put {
+            key,
+            ..Put::default()
+        })
+    }
+
+    fn change(kind: i64, member: u64, ends: bool) -> Body<'static> {
+        Body::Alarm(AlarmChange {
+            alarm: Alarm { kind, member },
+            cause: AlarmCause::Request,
+            ends,
+        })
+    }
+
+    #[test]
+    fn a_member_that_differs_is_fenced_though_parcels_are_lost_and_repeated() {
+        for lose_one_in in [2, 3, 5] {
+            let (mut cluster, defective) = agreed_cluster(5);
+            cluster.mortal = Some(defective);
+            cluster.lose_one_in = lose_one_in;
+            write(&mut cluster);
+            cluster.wait_until(|cluster| cluster.dead.contains(&defective));
+            let leader = cluster.leader().unwrap();
+            cluster.put(leader, b"after", b"v");
+        }
+    }
+
+    #[test]
+    fn a_member_that_differs_is_fenced_once_enough_others_can_tell_it_so() {
+        let (mut cluster, defective) = agreed_cluster(3);
+        let leader = cluster.leader().unwrap();
+        cluster.mortal = Some(defective);
+        write(&mut cluster);
+        // The leader has just found it, and now the third member is gone: one voice is not enough.
+        let differing_from = |cluster: &Cluster| {
+            let mut members = cluster.members[&leader].node.differing_members();
+            members.any(|id| id == defective)
+        };
+        let third = *cluster
+            .voters
+            .iter()
+            .find(|id| ![leader, defective].contains(id))
+            .unwrap();
+        cluster.cut.insert(third);
+        for _ in 0..50 {
+            cluster.tick();
+        }
+        assert!(!cluster.dead.contains(&defective));
+        assert!(!differing_from(&cluster));
+        cluster.cut.clear();
+        cluster.wait_until(|cluster| cluster.dead.contains(&defective));
+        assert!(differing_from(&cluster));
+    }
+
+    #[test]
+    fn who_was_named_is_an_alarm_of_all_members_until_it_is_ended() {
+        let (mut cluster, defective) = agreed_cluster(3);
+        cluster.mortal = Some(defective);
+        write(&mut cluster);
+        cluster.wait_until(|cluster| cluster.dead.contains(&defective));
+        cluster.cut.insert(defective);
+        let healthy: Vec<MemberId> = cluster
+            .voters
+            .iter()
+            .copied()
+            .filter(|id| *id != defective)
+            .collect();
+        let expected = [(defective, AlarmCause::Comparison)];
+        cluster.wait_until(|cluster| healthy.iter().all(|id| raised(cluster, *id) == expected));
+        for id in &healthy {
+            cluster.restart(*id);
+        }
+        cluster.wait_until(|cluster| cluster.leader().is_some());
+        let leader = cluster.leader().unwrap();
+        cluster.put(leader, b"after", b"v");
+        for id in &healthy {
+            assert_eq!(raised(&cluster, *id), expected, "{id}");
+        }
+        let ended = answer(&mut cluster, leader, &change(CORRUPT, defective, true));
+        assert!(matches!(ended, Some(Ok(Applied::AlarmEnded(Some(_))))));
+        for _ in 0..100 {
+            cluster.tick();
+        }
+        for id in &healthy {
+            assert_eq!(raised(&cluster, *id), [], "{id}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_while_members_differ_without_a_majority() {
+        let (mut cluster, defective) = agreed_cluster(3);
+        let leader = cluster.leader().unwrap();
+        let third = *cluster
+            .voters
+            .iter()
+            .find(|id| ![leader, defective].contains(id))
+            .unwrap();
+        cluster.cut.insert(third);
+        write(&mut cluster);
+        let unknown = (0, AlarmCause::Comparison);
+        cluster.wait_until(|cluster| raised(cluster, leader) == [unknown]);
+        let refused = answer(&mut cluster, leader, &write_to(b"no"));
+        assert_eq!(refused, Some(Err(Refusal::Corrupt)));
+        // The third member knows who is right: the alarm is taken back, and the other one is named.
+        cluster.mortal = Some(defective);
+        cluster.cut.clear();
+        cluster.wait_until(|cluster| cluster.dead.contains(&defective));
+        let named = (defective, AlarmCause::Comparison);
+        for id in [leader, third] {
+            cluster.wait_until(|cluster| raised(cluster, id) == [named]);
+        }
+        let leader = cluster.leader().unwrap();
+        cluster.put(leader, b"after", b"v");
+    }
+
+    #[test]
+    fn what_a_client_has_raised_holds_everywhere_until_it_is_ended() {
+        let mut cluster = Cluster::new(3, 0, 1 << 20);
+        agree_on_format(&mut cluster);
+        let leader = cluster.leader().unwrap();
+        let follower = cluster.follower();
+        let alarms = [(CORRUPT, Refusal::Corrupt), (NOSPACE, Refusal::NoSpace)];
+        for (kind, refusal) in alarms {
+            let alarm = Alarm { kind, member: 77 };
+            let done = answer(&mut cluster, follower, &change(kind, 77, false));
+            assert_eq!(done, Some(Ok(Applied::AlarmRaised(alarm))));
+            // A comparison that finds nothing takes nothing back.
+            for _ in 0..30 {
+                cluster.tick();
+            }
+            for id in [leader, follower] {
+                let refused = answer(&mut cluster, id, &write_to(b"no"));
+                assert_eq!(refused, Some(Err(refusal)), "{id}");
+            }
+            let done = answer(&mut cluster, leader, &change(kind, 77, true));
+            assert_eq!(done, Some(Ok(Applied::AlarmEnded(Some(alarm)))));
+            cluster.put(follower, b"yes", b"v");
         }
     }
 

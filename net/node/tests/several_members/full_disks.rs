@@ -59,3 +59,39 @@ fn a_follower_with_a_full_disk_catches_up_when_there_is_room() {
     cluster.wait_for_agreement(&[1, 2, 3]);
     assert_eq!(cluster.value(follower, b"grows 1499"), Some(vec![7; 900]));
 }
+
+/// On a full disk every quiet moment makes the log as short as it can be, not only the first.
+#[test]
+fn a_member_with_a_full_disk_cuts_its_log_again_and_again() {
+    let mut cluster = Cluster::new(3, 0, 1 << 20);
+    let (leader, follower) = (cluster.leader().unwrap(), cluster.follower());
+    cluster.checkpoint_entries = 1 << 40;
+    cluster.restart(follower);
+    cluster.wait_until(|cluster| cluster.leader().is_some());
+    // What the log gives up makes no room: somebody else takes it at once.
+    let tick = |cluster: &mut Cluster| {
+        let medium = &cluster.media[&follower];
+        medium.set_capacity(medium.used());
+        cluster.tick();
+    };
+    let is_full = |cluster: &Cluster| cluster.members[&follower].node.status().no_space;
+    for number in 0..1500 {
+        cluster.put(leader, format!("grows {number}").as_bytes(), &[7; 900]);
+        tick(&mut cluster);
+        if number > 200 && is_full(&cluster) {
+            break;
+        }
+    }
+    for round in 0..3 {
+        for _ in 0..3 {
+            cluster.put(leader, b"more", b"v");
+        }
+        for _ in 0..40 {
+            tick(&mut cluster);
+        }
+        assert!(is_full(&cluster), "{round}");
+        let node = cluster.node(follower);
+        let (applied, begins) = (node.state().applied_index, node.consensus().start_point());
+        assert_eq!(begins.index, applied, "{round}");
+    }
+}

@@ -31,7 +31,7 @@ impl Cluster {
         mine.next().unwrap().outcome
     }
 
-    fn publish(&mut self, id: MemberId, format: u64) {
+    pub(super) fn publish(&mut self, id: MemberId, format: u64) {
         let name = format!("m{id}");
         let url = format!("http://10.0.0.{id}:2379");
         let attributes = Body::MemberAttributes(MemberAttributes {

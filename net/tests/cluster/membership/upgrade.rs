@@ -4,6 +4,8 @@
 use std::thread;
 use std::time::Duration;
 
+use reeve_engine::command::COMMAND_FORMAT;
+
 use crate::faults::{assert_writes, begin};
 use crate::history::assert_sound;
 use crate::members::{Cluster, Plan, forms_clusters};
@@ -12,14 +14,19 @@ use crate::support::random::Random;
 use crate::support::{notice, turn};
 
 const FORMAT: &str = "REEVE_COMMAND_FORMAT";
-const NEXT: &str = "2";
 
 /// Long enough for the leader to see what all members read, and for a checkpoint that holds it.
 const SETTLING: Duration = Duration::from_secs(3);
 
+/// What this release reads.
+fn this() -> String {
+    COMMAND_FORMAT.to_string()
+}
+
 fn upgrade(cluster: &mut Cluster, member: usize) {
     cluster.members[member].terminate();
-    let launch = cluster.members[member].launch().environment(FORMAT, NEXT);
+    let next = (COMMAND_FORMAT + 1).to_string();
+    let launch = cluster.members[member].launch().environment(FORMAT, &next);
     cluster.members[member] = launch.start();
 }
 
@@ -53,7 +60,7 @@ fn a_cluster_is_upgraded_member_by_member() {
     cluster.members[first].terminate();
     cluster.members[first] = cluster.members[first]
         .launch()
-        .environment(FORMAT, "1")
+        .environment(FORMAT, &this())
         .start();
     assert_writes(&workload, &mut cluster, "after one has gone back");
     upgrade(&mut cluster, first);
@@ -65,7 +72,9 @@ fn a_cluster_is_upgraded_member_by_member() {
     cluster.assert_all_live();
     // From here on an older one must not take part: it could not read what the others may write.
     cluster.members[second].terminate();
-    let older = cluster.members[second].launch().environment(FORMAT, "1");
+    let older = cluster.members[second]
+        .launch()
+        .environment(FORMAT, &this());
     let refusal = older.refused();
     assert_ne!(refusal.code, Some(0));
     let says_what_to_do = refusal
