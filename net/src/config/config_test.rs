@@ -122,6 +122,28 @@ fn flags_of_later_versions_accept_only_their_default() {
 }
 
 #[test]
+fn checks_of_the_members_states_are_configured() {
+    let read = config(&[
+        "--feature-gates=CompactHashCheck=true",
+        "--feature-gates",
+        "InitialCorruptCheck=1",
+        "--compact-hash-check-time=2s",
+        "--corrupt-check-time=3s",
+    ]);
+    assert!(read.feature_gates.initial_corrupt_check && read.feature_gates.compact_hash_check);
+    assert_eq!(read.compact_hash_check_time, Duration::from_secs(2));
+    assert_eq!(read.corrupt_check_time, Duration::from_secs(3));
+    assert_eq!(
+        usage(&["--feature-gates=X=true"]),
+        bad("X=true", "feature-gates", "unrecognized feature gate: X")
+    );
+    assert_eq!(
+        invalid(&["--compact-hash-check-time=0s"]),
+        "--compact-hash-check-time must be >0 (set to 0s)"
+    );
+}
+
+#[test]
 fn tls_between_members_is_configured() {
     let read = config(&[
         "--listen-peer-urls=https://127.0.0.1:2380",

@@ -1,5 +1,6 @@
 //! The configuration as the rest of the server sees it.
 
+use super::gates::FeatureGates;
 use super::security::TransportSecurity;
 use super::url::Url;
 use crate::log::{Format, Level};
@@ -135,6 +136,10 @@ pub struct Config {
     pub tls_max_version: String,
     /// Zero for five seconds: the states of the members are always compared.
     pub corrupt_check_time: Duration,
+    /// How often the states are compared at least, with the feature gate CompactHashCheck.
+    pub compact_hash_check_time: Duration,
+    /// etcd's feature gates.
+    pub feature_gates: FeatureGates,
     /// Zero for etcd's 10 minutes.
     pub watch_progress_notify_interval: Duration,
     pub warning_apply_duration: Duration,
@@ -201,6 +206,8 @@ impl Default for Config {
             tls_min_version: "TLS1.2".to_owned(),
             tls_max_version: String::new(),
             corrupt_check_time: Duration::ZERO,
+            compact_hash_check_time: Duration::from_secs(60),
+            feature_gates: FeatureGates::default(),
             watch_progress_notify_interval: Duration::ZERO,
             warning_apply_duration: Duration::from_millis(100),
             warning_unary_request_duration: Duration::from_millis(300),

@@ -3,6 +3,7 @@
 use super::{
     defaults::{ClusterState, Config},
     duration::parse_duration,
+    gates,
     url::Url,
 };
 use std::{num::IntErrorKind, path::PathBuf, str::FromStr, time::Duration};
@@ -339,6 +340,8 @@ const LOGGING: &[Flag] = &[
 #[rustfmt::skip]
 const FEATURES: &[Flag] = &[
     Flag::new("corrupt-check-time", "0s", time!(corrupt_check_time), "Time between two comparisons of the members' states; 0 for 5s."),
+    Flag::new("compact-hash-check-time", "1m0s", time!(compact_hash_check_time), "With the feature gate CompactHashCheck, the states are compared at least this often."),
+    Flag::new("feature-gates", "", Kind::Text(|config, value| gates::set(&mut config.feature_gates, value)), "Comma-separated name=true or name=false. InitialCorruptCheck: compare what is stored with the other members before serving. CompactHashCheck: see --compact-hash-check-time."),
     Flag::new("watch-progress-notify-interval", "0s", time!(watch_progress_notify_interval), "Time between progress notifications of a watch; 0 for 10 minutes."),
     Flag::new("warning-apply-duration", "100ms", time!(warning_apply_duration), "Applying an entry is logged if it takes longer."),
     Flag::new("warning-unary-request-duration", "300ms", time!(warning_unary_request_duration), "A request is logged if it takes longer."),
@@ -381,7 +384,6 @@ const LATER: &[Flag] = &[
     later("client-cert-file", ""),
     later("client-crl-file", ""),
     later("client-key-file", ""),
-    later("compact-hash-check-time", "1m0s"),
     later("cors", "*"),
     later("distributed-tracing-address", "localhost:4317"),
     later("distributed-tracing-instance-id", ""),
@@ -392,7 +394,6 @@ const LATER: &[Flag] = &[
     later_switch("enable-grpc-gateway", "true"),
     later_switch("enable-log-rotation", "false"),
     later_switch("enable-pprof", "false"),
-    later("feature-gates", ""),
     later("host-whitelist", "*"),
     later("key-file", ""),
     later("listen-client-http-urls", ""),

@@ -5,6 +5,7 @@ mod defaults;
 mod duration;
 mod file;
 mod flags;
+mod gates;
 mod help;
 mod load;
 mod parse;
@@ -15,6 +16,7 @@ mod validate;
 
 pub use defaults::{ClusterState, Config, Discovery};
 pub use duration::format_duration;
+pub use gates::FeatureGates;
 pub use load::{ConfigError, Loaded, Notice, Outcome, load, without_secrets};
 pub(crate) use resolve::lead_to_the_same;
 pub(crate) use security::is_unset;

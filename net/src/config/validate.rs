@@ -160,6 +160,9 @@ fn check_times(config: &Config) -> Result<(), String> {
             "--election-timeout[{election}ms] is too long, and should be set less than {MAX_ELECTION_TIMEOUT}ms"
         ));
     }
+    if config.compact_hash_check_time.is_zero() {
+        return Err("--compact-hash-check-time must be >0 (set to 0s)".to_owned());
+    }
     let progress = config.watch_progress_notify_interval;
     if !progress.is_zero() && progress < Duration::from_millis(100) {
         return Err(format!(

@@ -3,6 +3,7 @@
 use super::data_directory::DataDirectory;
 use super::entrance::{Entrance, Rebuilt};
 use super::fence;
+use super::initial_check;
 use super::launch::{ReactorSetup, STOP_FAILED, STOP_REMOVED, Service};
 use super::publication::{publish, regain_vote};
 use super::release::command_format;
@@ -11,7 +12,7 @@ use super::storage::{
     open_storage,
 };
 use crate::config::{Config, REEVE_VERSION};
-use crate::http::peer::{PeerSource, handler};
+use crate::http::peer::{PeerClient, PeerSource, handler};
 use crate::listen::PeerListener;
 use crate::log::Shown;
 use crate::peer::{HttpHandler, LinkOptions, Links, PeerPort};
@@ -24,13 +25,15 @@ use crate::sequencer::{
 };
 use crate::services::{Cluster, ClusterOptions, Hub, LeaseIds, PeerService, run_watches, serve};
 use crate::tls::Credentials;
-use reeve_engine::btree::Reader;
+use reeve_engine::btree::{OpenedStore, Reader};
 use reeve_engine::disk::UringDisk;
 use reeve_engine::lease::minimum_ttl;
+use reeve_engine::mvcc::KvHash;
 use reeve_engine::pages::Stop as PageStop;
 use reeve_engine::wal::Identity as LogIdentity;
 use reeve_node::{
-    CheckpointOptions, Node, NodeError, NodeOptions, Planted, SnapshotOptions, Started,
+    CheckpointOptions, MemberRecord, Node, NodeError, NodeOptions, Planted, SnapshotOptions,
+    Started,
 };
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -289,6 +292,7 @@ impl Member {
             );
         }
         let store = &storage.store.store;
+        let stored = self.hash_stored(&storage.store)?;
         let readers = self
             .to_reactors
             .iter()
@@ -318,7 +322,40 @@ impl Member {
             }),
             error => text(&error),
         })?;
+        if let Some(stored) = stored {
+            self.check_with_peers(&started.node, &stored)?;
+        }
         Ok((started, Shared { readers, pager }))
+    }
+
+    /// The hash of what is stored, if it is to be compared with that of the peers: not on a member that has nothing yet.
+    fn hash_stored(&self, opened: &OpenedStore) -> Result<Option<KvHash>, String> {
+        let is_wanted = self.config.feature_gates.initial_corrupt_check;
+        if !is_wanted || opened.checkpoint.applied_index == 0 {
+            return Ok(None);
+        }
+        crate::info!(
+            "starting initial corruption check",
+            "local-member-id" => format!("{:x}", self.identity.member),
+            "timeout" => self.limits.patience,
+        );
+        initial_check::hash(&opened.store.reader(), opened.store.space()).map(Some)
+    }
+
+    /// Compares it. Blocks.
+    fn check_with_peers(&self, node: &Node<UringDisk>, stored: &KvHash) -> Result<(), String> {
+        let own = self.identity.member;
+        let members = node.member_records().members.values();
+        let peers: Vec<MemberRecord> = members.filter(|it| it.id != own).cloned().collect();
+        let client = PeerClient {
+            timeout: self.limits.patience,
+            credentials: Arc::clone(&self.credentials),
+        };
+        let compared = initial_check::compare(self.identity.cluster, own, stored, &peers, &client);
+        if let Err(reason) = &compared {
+            crate::error!("checkInitialHashKV failed", "error" => reason.clone());
+        }
+        compared
     }
 
     fn node_options(&self) -> NodeOptions {
@@ -350,12 +387,17 @@ impl Member {
         }
     }
 
-    /// Heartbeats between two comparisons of the members' states: as `--corrupt-check-time` says, or every five seconds.
+    /// Heartbeats between two comparisons of the members' states: as `--corrupt-check-time` says, or every five seconds; and
+    /// with the feature gate CompactHashCheck at least as often as that one says.
     fn agreement_ticks(&self) -> u64 {
-        let interval = match self.config.corrupt_check_time {
+        let config = &self.config;
+        let mut interval = match config.corrupt_check_time {
             Duration::ZERO => AGREEMENT_INTERVAL,
             interval => interval,
         };
+        if config.feature_gates.compact_hash_check {
+            interval = interval.min(config.compact_hash_check_time);
+        }
         let ticks = interval.as_millis() / u128::from(self.config.heartbeat_interval.max(1));
         u64::try_from(ticks).unwrap_or(u64::MAX).max(1)
     }

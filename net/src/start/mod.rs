@@ -4,6 +4,7 @@ mod data_directory;
 mod entrance;
 mod entrance_file;
 mod fence;
+mod initial_check;
 mod joining;
 mod launch;
 mod member;

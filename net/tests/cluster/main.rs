@@ -12,6 +12,8 @@ mod bad_input;
 #[cfg(test)]
 mod bootstrap;
 #[cfg(test)]
+mod corruption;
+#[cfg(test)]
 mod deploy;
 #[cfg(test)]
 mod faults;

@@ -91,13 +91,35 @@ impl PeerClient {
         url: &Url,
         path: &str,
     ) -> Result<PeerAnswer, ClientError> {
+        self.ask_with(method, url, path, "", "")
+    }
+
+    /// The same with further headers, each ended by a line break, and a body.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub(crate) fn ask_with(
+        &self,
+        method: &str,
+        url: &Url,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> Result<PeerAnswer, ClientError> {
         let deadline = Instant::now() + self.timeout;
         let unreachable = |source| ClientError::Unreachable {
             url: format!("{url}{path}"),
             source,
         };
         // HTTP/1.0, so that the answer comes in one piece and the connection ends with it.
-        let request = format!("{method} {path} HTTP/1.0\r\nHost: {}\r\n\r\n", host(url));
+        let length = match body.len() {
+            0 => String::new(),
+            length => format!("Content-Length: {length}\r\n"),
+        };
+        let request = format!(
+            "{method} {path} HTTP/1.0\r\nHost: {}\r\n{headers}{length}\r\n{body}",
+            host(url)
+        );
         let stream = Timed::connect(url, deadline).map_err(unreachable)?;
         let bytes = match url.is_secure() {
             false => exchange(stream, &request),

@@ -22,7 +22,7 @@ const KEYS: u32 = 500;
 /// How long a rebuilt member may take until it has its vote.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn members(endpoint: &str) -> Vec<Member> {
+pub async fn members(endpoint: &str) -> Vec<Member> {
     let mut client = Client::connect(endpoint).await;
     let request = MemberListRequest { linearizable: true };
     let answer: MemberListResponse = client
@@ -40,7 +40,7 @@ async fn hash(endpoint: &str, revision: i64) -> Option<u32> {
     answer.ok().map(|answer| answer.hash)
 }
 
-async fn write(endpoint: &str, from: u32) -> i64 {
+pub async fn write(endpoint: &str, from: u32) -> i64 {
     let mut client = Client::connect(endpoint).await;
     let mut revision = 0;
     for number in from..from + KEYS {
@@ -94,7 +94,7 @@ fn rebuild(cluster: &Cluster, member: usize) {
 }
 
 /// Waits until the cluster has three voters, none of them with the id `old`.
-fn await_three_voters(cluster: &mut Cluster, asked: usize, old: u64) {
+pub fn await_three_voters(cluster: &mut Cluster, asked: usize, old: u64) {
     let endpoint = cluster.endpoints()[asked].clone();
     let end = Instant::now() + PATIENCE;
     loop {
