@@ -100,7 +100,13 @@ impl<D: Disk> Node<D> {
         let refuse = |source| StepRefusal::Parcel { from, source };
         let (kind, body) = open(bytes).map_err(refuse)?;
         match kind {
-            KIND_PART => self.take_part(from, Part::decode(body).map_err(refuse)?),
+            KIND_PART => match Part::decode(body.clone()) {
+                Ok(part) => self.take_part(from, part),
+                Err(source) => {
+                    self.part_is_unreadable(from, &body);
+                    return Err(refuse(source));
+                }
+            },
             KIND_RECEIPT => self.take_receipt(from, Receipt::decode(body).map_err(refuse)?),
             KIND_LEASE_QUESTIONS => self.take_lease_questions(from, &body).map_err(refuse)?,
             KIND_LEASE_ANSWERS => self.take_lease_answers(&body).map_err(refuse)?,

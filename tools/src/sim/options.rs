@@ -200,6 +200,8 @@ impl Options {
             resend_ticks: r.pick(&[1, 5]),
             patience_ticks: r.pick(&[30, 100]),
             pause_ticks: r.pick(&[2, 20]),
+            // All is well again for a minute at the end.
+            longest_pause_ticks: 40,
             ..SnapshotOptions::default()
         };
         self

@@ -212,6 +212,22 @@ impl<D: Disk> Node<D> {
         }
     }
 
+    /// A part has come that cannot be read, of a later release perhaps: its sender is told that nothing comes of the snapshot.
+    pub(crate) fn part_is_unreadable(&mut self, from: MemberId, body: &[u8]) {
+        let Some(id) = SnapshotId::of_body(body) else {
+            return;
+        };
+        if let Some(receiving) = &mut self.incoming.receiving
+            && (receiving.from, receiving.id) == (from, id)
+        {
+            if !matches!(receiving.stage, Stage::Building) {
+                return;
+            }
+            receiving.leave();
+        }
+        self.incoming.end(from, id, Standing::Failed);
+    }
+
     /// Begins to receive a snapshot, if it is the leader's and of use.
     fn begin_receiving(&mut self, from: MemberId, id: SnapshotId, term: u64, point: SnapshotPoint) {
         let is_leader = self.raft.leader() == Some(from) && self.raft.term() == term;

@@ -48,6 +48,8 @@ pub struct SnapshotOptions {
     pub patience_ticks: u64,
     /// Ticks after a failure before the same member is tried again.
     pub pause_ticks: u64,
+    /// Where the receiver cannot store it, the pause doubles with each attempt, up to so many ticks.
+    pub longest_pause_ticks: u64,
     /// A snapshot that takes more ticks is given up: the root that it pins keeps pages from being reused.
     pub age_ticks: u64,
     /// Bytes of pages that a pinned root may keep.
@@ -57,24 +59,68 @@ pub struct SnapshotOptions {
     pub log_bytes: u64,
 }
 
-impl Default for SnapshotOptions {
-    /// For ticks of 100 ms: 80 MB/s at most, half an hour, 4 GiB of kept pages.
-    fn default() -> Self {
+/// Bytes that leave a member in a second.
+const BYTES_PER_SECOND: u64 = 80 << 20;
+/// A receiver says with every tick that it is there: it is given up after so many without a word, if not later.
+const LEAST_PATIENCE_TICKS: u64 = 5;
+
+impl SnapshotOptions {
+    /// 80 MiB/s at most, and repetitions after half a second; ten seconds of silence, and half an hour in all; two seconds
+    /// before another attempt, and up to a minute where one fails after the other; 4 GiB of kept pages. For ticks of so many
+    /// milliseconds.
+    #[must_use]
+    pub fn for_ticks_of(milliseconds: u64) -> Self {
+        let tick_ms = milliseconds.max(1);
+        let ticks = |ms: u64| ms.div_ceil(tick_ms).max(1);
+        let part_bytes = 64 << 10;
         SnapshotOptions {
-            part_bytes: 64 << 10,
+            part_bytes,
             window_bytes: 2 << 20,
-            bytes_per_tick: 8 << 20,
-            resend_ticks: 5,
-            patience_ticks: 100,
-            pause_ticks: 20,
-            age_ticks: 18_000,
+            bytes_per_tick: (BYTES_PER_SECOND.saturating_mul(tick_ms) / 1000)
+                .max(part_bytes as u64),
+            resend_ticks: ticks(500),
+            patience_ticks: ticks(10_000).max(LEAST_PATIENCE_TICKS),
+            pause_ticks: ticks(2_000),
+            longest_pause_ticks: ticks(60_000),
+            age_ticks: ticks(1_800_000),
             pinned_bytes: 4 << 30,
             log_bytes: 1 << 30,
         }
     }
 }
 
+impl Default for SnapshotOptions {
+    /// For ticks of 100 ms.
+    fn default() -> Self {
+        SnapshotOptions::for_ticks_of(100)
+    }
+}
+
 /// Whether a completion with this token is of a snapshot's file.
 pub(crate) fn owns(token: u64) -> bool {
     token >> 56 == OWNER
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_and_times_are_the_same_whatever_a_tick_is() {
+        for tick_ms in [1, 10, 100, 500, 9_999] {
+            let options = SnapshotOptions::for_ticks_of(tick_ms);
+            let rate = options.bytes_per_tick * 1000 / tick_ms;
+            let exact = BYTES_PER_SECOND - 1000..=BYTES_PER_SECOND;
+            assert!(exact.contains(&rate), "{rate} bytes/s at {tick_ms} ms");
+            let lasts = |ticks: u64| ticks * tick_ms;
+            let about = |ms: u64| ms..ms + tick_ms;
+            assert!(about(500).contains(&lasts(options.resend_ticks)));
+            assert!(about(2_000).contains(&lasts(options.pause_ticks)));
+            assert!(about(60_000).contains(&lasts(options.longest_pause_ticks)));
+            assert!(about(1_800_000).contains(&lasts(options.age_ticks)));
+            let patience = lasts(options.patience_ticks);
+            assert!(patience >= 10_000 && options.patience_ticks >= LEAST_PATIENCE_TICKS);
+            assert!(patience < 10_000 + 5 * tick_ms);
+        }
+    }
 }

@@ -32,8 +32,8 @@ pub(crate) struct Outgoing {
     begun: u64,
     /// Members that need a snapshot.
     waiting: BTreeSet<MemberId>,
-    /// Members to which sending has failed, and the tick from which on it is tried again.
-    paused: BTreeMap<MemberId, u64>,
+    /// Members to which sending has failed.
+    paused: BTreeMap<MemberId, Pause>,
     sendings: Vec<Sending>,
     /// Bytes that may still leave before the next tick.
     allowance: u64,
@@ -42,7 +42,7 @@ pub(crate) struct Outgoing {
     /// Parcels that leave with the next turn.
     parcels: Vec<Parcel>,
     /// Sendings that have failed, and why.
-    failed: Vec<(MemberId, SnapshotId, &'static str)>,
+    failed: Vec<(MemberId, SnapshotId, Setback)>,
     /// Members that have installed a snapshot and still need the log behind it: how far they were when they last
     /// moved, and when that was.
     following: BTreeMap<MemberId, (u64, u64)>,
@@ -73,6 +73,47 @@ struct Sending {
     heard: u64,
     /// When a part was sent again or one was acknowledged last.
     moved: u64,
+}
+
+/// What follows from attempts that have failed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pause {
+    /// The tick from which on it is tried again.
+    until: u64,
+    /// How often in a row the receiver could not store it.
+    refusals: u32,
+}
+
+/// Why a sending is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Setback {
+    NoSpace,
+    NotStored,
+    Forgotten,
+    Silent,
+    TooLong,
+    Unpinned,
+}
+
+impl Setback {
+    fn text(self) -> &'static str {
+        match self {
+            Setback::NoSpace => "its disk is full",
+            Setback::NotStored => "it could not store it; its own log says why",
+            Setback::Forgotten => "it has forgotten the beginning, as after a restart",
+            Setback::Silent => "it does not answer",
+            Setback::TooLong => {
+                "it takes too long, and the pages that it needs cannot be reused meanwhile"
+            }
+            Setback::Unpinned => "its pin was ended",
+        }
+    }
+
+    /// Whether the next attempt meets the same, most likely, and does harm until then: a disk that is filled to its end
+    /// each time lacks room for all else.
+    fn is_of_its_disk(self) -> bool {
+        matches!(self, Setback::NoSpace | Setback::NotStored)
+    }
 }
 
 /// How a turn of a sending ends.
@@ -183,8 +224,37 @@ impl Outgoing {
     pub(crate) fn tick(&mut self, options: &SnapshotOptions) {
         self.tick += 1;
         self.allowance = options.bytes_per_tick;
-        let tick = self.tick;
-        self.paused.retain(|_, until| *until > tick);
+    }
+
+    /// Has the next attempt wait after one that has failed.
+    fn pause(&mut self, peer: MemberId, setback: Setback, options: &SnapshotOptions) {
+        let longest = options.longest_pause_ticks;
+        let pause = self.paused.entry(peer).or_default();
+        if self.tick > pause.until + longest {
+            // What was has nothing to do with it.
+            pause.refusals = 0;
+        }
+        let mut ticks = options.pause_ticks;
+        if setback.is_of_its_disk() {
+            let doubled = ticks.saturating_mul(1 << pause.refusals.min(30));
+            ticks = doubled.min(longest).max(ticks);
+            pause.refusals += 1;
+        }
+        pause.until = self.tick + ticks;
+    }
+
+    /// The link to a member was lost. It may come back as another process, with room on its disk.
+    pub(crate) fn link_lost(&mut self, peer: MemberId, options: &SnapshotOptions) {
+        if let Some(pause) = self.paused.get_mut(&peer) {
+            pause.refusals = 0;
+            pause.until = pause.until.min(self.tick + options.pause_ticks);
+        }
+    }
+
+    /// Whether sending to a member has to wait.
+    fn is_paused(&self, peer: MemberId) -> bool {
+        let pause = self.paused.get(&peer);
+        pause.is_some_and(|pause| pause.until > self.tick)
     }
 
     /// The core says that this member needs a snapshot.
@@ -277,7 +347,7 @@ impl<D: Disk> Node<D> {
             }
         }
         for (peer, id) in unpinned {
-            self.give_up(peer, id, "its pin was ended", turn);
+            self.give_up(peer, id, Setback::Unpinned, turn);
         }
         Ok(())
     }
@@ -299,6 +369,7 @@ impl<D: Disk> Node<D> {
             {
                 let index = sending.point.index;
                 let matched = peer.matched.max(index);
+                self.outgoing.paused.remove(&sending.peer);
                 self.outgoing
                     .following
                     .insert(sending.peer, (matched, tick));
@@ -322,19 +393,19 @@ impl<D: Disk> Node<D> {
             .sendings
             .iter()
             .filter_map(|sending| {
-                let reason = if tick - sending.heard > options.patience_ticks {
-                    "it does not answer"
+                let setback = if tick - sending.heard > options.patience_ticks {
+                    Setback::Silent
                 } else if tick - sending.begun > options.age_ticks {
-                    "it takes too long, and the pages that it needs cannot be reused meanwhile"
+                    Setback::TooLong
                 } else {
                     return None;
                 };
-                Some((sending.peer, sending.id, reason))
+                Some((sending.peer, sending.id, setback))
             })
             .collect();
         let failed = std::mem::take(&mut self.outgoing.failed);
-        for (peer, id, reason) in failed.into_iter().chain(late) {
-            self.give_up(peer, id, reason, turn);
+        for (peer, id, setback) in failed.into_iter().chain(late) {
+            self.give_up(peer, id, setback, turn);
         }
     }
 
@@ -345,14 +416,12 @@ impl<D: Disk> Node<D> {
         if self.outgoing.sendings.len() >= AT_ONCE || !is_settled {
             return false;
         }
-        let Outgoing {
-            waiting, paused, ..
-        } = &mut self.outgoing;
-        let next = waiting.iter().find(|peer| !paused.contains_key(peer));
-        let Some(peer) = next.copied() else {
+        let mut waiting = self.outgoing.waiting.iter().copied();
+        let next = waiting.find(|peer| !self.outgoing.is_paused(*peer));
+        let Some(peer) = next else {
             return false;
         };
-        waiting.remove(&peer);
+        self.outgoing.waiting.remove(&peer);
         let state = self.pipeline.applier().state();
         let point = LogPoint {
             index: state.applied_index,
@@ -400,17 +469,17 @@ impl<D: Disk> Node<D> {
     }
 
     /// Ends a sending that has failed.
-    fn give_up(&mut self, peer: MemberId, id: SnapshotId, reason: &str, turn: &mut Turn) {
+    fn give_up(&mut self, peer: MemberId, id: SnapshotId, setback: Setback, turn: &mut Turn) {
         let Some(place) = self.outgoing.sending(peer, id) else {
             return;
         };
         let sending = self.outgoing.sendings.swap_remove(place);
-        let until = self.outgoing.tick + self.options.snapshots.pause_ticks;
-        self.outgoing.paused.insert(peer, until);
+        self.outgoing.pause(peer, setback, &self.options.snapshots);
         self.raft.snapshot_failed(peer);
         turn.reports.push(format!(
-            "the snapshot of entry {} for member {peer:x} is given up: {reason}",
-            sending.point.index
+            "the snapshot of entry {} for member {peer:x} is given up: {}",
+            sending.point.index,
+            setback.text()
         ));
     }
 
@@ -446,15 +515,15 @@ impl<D: Disk> Node<D> {
         };
         let sending = &mut self.outgoing.sendings[place];
         sending.heard = tick;
-        let reason = match receipt.standing {
+        let setback = match receipt.standing {
             Standing::Receiving => return sending.acknowledge(receipt.taken, tick),
             // Either way it has everything up to there.
             Standing::Installed | Standing::Unwanted => return self.raft.snapshot_finished(from),
-            Standing::NoSpace => "its disk is full",
-            Standing::Failed => "it could not store it; its own log says why",
-            Standing::Unknown => "it has forgotten the beginning, as after a restart",
+            Standing::NoSpace => Setback::NoSpace,
+            Standing::Failed => Setback::NotStored,
+            Standing::Unknown => Setback::Forgotten,
         };
-        self.outgoing.failed.push((from, receipt.id, reason));
+        self.outgoing.failed.push((from, receipt.id, setback));
     }
 
     /// Up to where the log may end behind a checkpoint, if members that receive a snapshot need more of it than

@@ -35,6 +35,16 @@ pub(crate) struct SnapshotId {
     pub(crate) number: u64,
 }
 
+impl SnapshotId {
+    /// The id in the body of a part or of a receipt, whatever else it holds.
+    pub(crate) fn of_body(mut body: &[u8]) -> Option<Self> {
+        Some(SnapshotId {
+            incarnation: body.try_get_u64_le().ok()?,
+            number: body.try_get_u64_le().ok()?,
+        })
+    }
+}
+
 /// One part of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Part {

@@ -164,6 +164,52 @@ fn a_full_disk_is_told_and_the_snapshot_comes_again_when_there_is_room() {
     cluster.wait_for_agreement(&[1, 2, 3]);
 }
 
+/// Each attempt fills the disk to its end, so they become rarer; and a link that was lost may mean that there is room.
+#[test]
+fn a_disk_that_stays_full_is_not_filled_again_and_again() {
+    let (mut cluster, leader, follower) = with_a_follower_left_behind(50);
+    let used = cluster.media[&follower].used();
+    cluster.media[&follower].set_capacity(used + (1 << 20));
+    cluster.cut.clear();
+    let attempts = |cluster: &Cluster| {
+        let refused = |line: &&String| line.contains("cannot be stored");
+        cluster.notices.iter().filter(refused).count()
+    };
+    (0..1000).for_each(|_| cluster.tick());
+    let rare = attempts(&cluster);
+    assert!((4..=8).contains(&rare), "{rare} attempts in 1000 ticks");
+    cluster.node(leader).peer_unreachable(follower);
+    (0..30).for_each(|_| cluster.tick());
+    assert_eq!(attempts(&cluster), rare + 1);
+    cluster.media[&follower].set_capacity(u64::MAX);
+    cluster.wait_for_agreement(&[1, 2, 3]);
+}
+
+#[test]
+fn a_part_that_this_release_cannot_read_ends_the_snapshot() {
+    let mut cluster = Cluster::new(3, 0, 1 << 20);
+    let (leader, follower) = (cluster.leader().unwrap(), cluster.follower());
+    // Version, kind, flags; incarnation, number, term, place; the last part, with more trees.
+    let mut parcel = vec![1, 1, 0, 0];
+    parcel.extend([7, 8, 1, 1].into_iter().flat_map(u64::to_le_bytes));
+    parcel.extend([2, 99]);
+    let checksum = xxhash_rust::xxh3::xxh3_64(&parcel);
+    parcel.extend(checksum.to_le_bytes());
+    let taken = cluster.node(follower).take_parcel(leader, &parcel.into());
+    let refusal = taken.unwrap_err().to_string();
+    assert!(refusal.contains("a snapshot with other trees"), "{refusal}");
+    let now_ms = cluster.now_ms;
+    let member = cluster.members.get_mut(&follower).unwrap();
+    member.node.turn(now_ms, &mut member.turn).unwrap();
+    let mut receipts = member.turn.parcels.iter().filter(|it| it.bytes[1] == 2);
+    let receipt = receipts.next().unwrap();
+    assert_eq!(receipt.to, leader);
+    let mut expected = [7, 8, 0].map(u64::to_le_bytes).concat();
+    // It could not be stored.
+    expected.push(4);
+    assert_eq!(receipt.bytes[4..receipt.bytes.len() - 8], expected);
+}
+
 #[test]
 fn a_part_that_was_damaged_on_its_way_is_refused() {
     let (mut cluster, leader, follower) = with_a_follower_left_behind(5);
