@@ -280,6 +280,13 @@ pub(super) fn blocks_for(payload: usize) -> usize {
 }
 
 /// Payload bytes (group header included) that fit into a segment of so many bytes.
-pub(super) fn segment_payload_bytes(segment_bytes: u64) -> usize {
+pub(super) const fn segment_payload_bytes(segment_bytes: u64) -> usize {
     ((segment_bytes as usize / BLOCK_BYTES).saturating_sub(1)) * BLOCK_PAYLOAD_BYTES
+}
+
+/// Bytes of data that an entry may have at most in a log whose segments have this length: half of what a segment holds.
+/// [`Wal::append`](super::Wal::append) refuses more.
+#[must_use]
+pub const fn largest_entry(segment_bytes: u64) -> usize {
+    segment_payload_bytes(segment_bytes) / 2
 }

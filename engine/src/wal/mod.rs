@@ -71,6 +71,7 @@ use self::segments::Segments;
 use crate::disk::{BufferPool, Completion, Disk, Operation};
 
 pub use error::{AppendError, Damage, Notice, WalError};
+pub use format::largest_entry;
 pub use read::ReadError;
 pub use record::{Entry, HardState, Record, SnapshotPoint};
 pub use recovery::Recovered;

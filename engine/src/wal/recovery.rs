@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::blocking::{BlockReader, Blocking};
-use super::format::{BlockHeader, seed_of, segment_payload_bytes};
+use super::format::{BlockHeader, largest_entry, seed_of, segment_payload_bytes};
 use super::gather::{Gathering, Mark};
 use super::log::Log;
 use super::prepare::{Pace, Preparation, Prepared, Spare};
@@ -470,6 +470,12 @@ struct Parts {
 }
 
 impl Wal {
+    /// Bytes of data that an entry of this log may have at most.
+    #[must_use]
+    pub fn largest_entry(&self) -> usize {
+        self.entry_limit
+    }
+
     fn assemble(options: &WalOptions, parts: Parts) -> Self {
         let Parts {
             log,
@@ -486,7 +492,7 @@ impl Wal {
             seed: seed_of(options.identity),
             owner: options.owner,
             cache_bytes: options.cache_bytes,
-            entry_limit: payload / 2,
+            entry_limit: largest_entry(options.segment_bytes),
             state_limit: payload / 8,
             written: log.head(),
             log,

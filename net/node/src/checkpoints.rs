@@ -171,12 +171,16 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Asks for room if it runs low, and asks a disk that was full again.
-    fn keep_room(&mut self, store: &Store, wal: &mut Wal, disk: &mut impl Disk, now_ms: u64) {
+    /// Has the log ask a disk that was full again.
+    fn keep_log_room(&mut self, wal: &mut Wal, now_ms: u64) {
         if wal.space() == Space::Full && now_ms >= self.log_retry_ms {
             self.log_retry_ms = now_ms + RETRY_MS;
             wal.retry_space();
         }
+    }
+
+    /// Asks for room if it runs low, and asks a disk that was full again.
+    fn keep_room(&mut self, store: &Store, disk: &mut impl Disk, now_ms: u64) {
         match self.room {
             Room::Asked(..) => return,
             Room::Refused(at) if now_ms < at => return,
@@ -235,17 +239,13 @@ impl<D: Disk> Node<D> {
             self.begin_write_out();
         }
         self.continue_write_out(turn)?;
+        // The record of a snapshot may wait for it.
+        self.checkpoints.keep_log_room(&mut self.wal, now_ms);
         if is_installing {
             return Ok(());
         }
-        let Node {
-            checkpoints,
-            store,
-            wal,
-            disk,
-            ..
-        } = self;
-        checkpoints.keep_room(store, wal, disk, now_ms);
+        self.checkpoints
+            .keep_room(&self.store, &mut self.disk, now_ms);
         self.watch_disk_room(turn);
         Ok(())
     }

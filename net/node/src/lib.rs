@@ -13,6 +13,7 @@
 mod agreement;
 mod apply;
 mod checkpoints;
+mod entry_size;
 mod error;
 mod exchange;
 mod forwarding;
@@ -33,6 +34,7 @@ mod writes;
 
 pub use apply::Answered;
 pub use checkpoints::CheckpointOptions;
+pub use entry_size::ProposalRefusal;
 pub use error::NodeError;
 pub use leases::{LeaseAnswer, LeaseQuestion, TooManyQuestions};
 pub use membership::{CLUSTER_VERSION, MemberAction, MemberChange, MembersChanged};

@@ -11,7 +11,7 @@ use crate::reads::WaitingReads;
 use crate::slow_disk::SlowDisk;
 use crate::snapshots::{self, Incoming, Outgoing, PageFiles};
 use crate::writes::Writes;
-use crate::{NodeError, NodeOptions, Parcel};
+use crate::{NodeError, NodeOptions, Parcel, ProposalRefusal};
 use bytes::Bytes;
 use reeve_engine::btree::{Reader, Store};
 use reeve_engine::command::{Body, Encoder, Header, LeaseRevoke, RequestId};
@@ -20,7 +20,7 @@ use reeve_engine::lease::Lessor;
 use reeve_engine::mvcc::{Applied, Budget, Events, State};
 use reeve_engine::pages::PageFault;
 use reeve_engine::wal::{Event as LogEvent, Ticket, Wal};
-use reeve_raft::{Leadership, LogReadPurpose, Message, Output, ProposeError, Raft, ReadId};
+use reeve_raft::{Leadership, LogReadPurpose, Message, Output, Raft, ReadId};
 
 /// Records that one turn applies before others have their turn.
 const APPLY_BUDGET: u32 = 4096;
@@ -200,10 +200,12 @@ impl<D: Disk> Node<D> {
     /// applied it; or its refusal. If another member leads, the command goes there with the next turn.
     ///
     /// # Errors
-    /// The core does not take it; nothing of it is in the log.
-    pub fn propose(&mut self, command: Bytes) -> Result<(), ProposeError> {
+    /// [`ProposalRefusal`]; nothing of it is in the log.
+    pub fn propose(&mut self, command: Bytes) -> Result<(), ProposalRefusal> {
+        self.check_entry_size(command.len())?;
         if self.raft.is_leader() || self.raft.leader().is_none() {
-            return self.raft.propose(command).map(|_| ());
+            self.raft.propose(command)?;
+            return Ok(());
         }
         self.forwarding.add(command);
         Ok(())

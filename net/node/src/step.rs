@@ -1,14 +1,14 @@
 //! What comes from other members and from operators.
 
-use crate::ParcelError;
 use crate::forwarding::Group;
 use crate::membership::{MemberChange, is_readable};
 use crate::node::{Node, Turn};
+use crate::{ParcelError, ProposalRefusal};
 use reeve_engine::command::{Command, CommandError};
 use reeve_engine::disk::Disk;
 use reeve_raft::{
-    Body, ConfigurationChange, EntryKind, MemberId, Message, ProposeError, ReadError, ReadId,
-    StepError, TransferError,
+    Body, ConfigurationChange, EntryKind, MemberId, Message, ReadError, ReadId, StepError,
+    TransferError,
 };
 
 /// A message that was dropped without any effect: the peer or the link is at fault, never this member.
@@ -47,6 +47,14 @@ pub enum StepRefusal {
         /// Who sent it.
         from: MemberId,
     },
+    /// An entry, or what is to become one, is larger than this member's log takes.
+    #[error("member {from:x} sends what this member cannot write to its log: {source}")]
+    Size {
+        /// Who sent it.
+        from: MemberId,
+        /// How large it is.
+        source: ProposalRefusal,
+    },
     /// The core's own message for a snapshot, which travels in parcels instead.
     #[error("member {from:x} sends a snapshot as a message; snapshots travel in parcels")]
     Snapshot {
@@ -67,6 +75,8 @@ impl<D: Disk> Node<D> {
             let named = message.from;
             return Err(StepRefusal::Sender { from, named });
         }
+        self.check_entry_sizes(&message.body)
+            .map_err(|source| StepRefusal::Size { from, source })?;
         match &message.body {
             Body::Snapshot { .. } => return Err(StepRefusal::Snapshot { from }),
             Body::Propose { id, kind, data } => {
@@ -119,29 +129,37 @@ impl<D: Disk> Node<D> {
     /// applied yet: ask again shortly. See also [`Turn::members`].
     ///
     /// # Errors
-    /// The core does not take it; nothing of it is in the log.
-    pub fn change_member(&mut self, change: &MemberChange) -> Result<(), ProposeError> {
+    /// [`ProposalRefusal`]; nothing of it is in the log.
+    pub fn change_member(&mut self, change: &MemberChange) -> Result<(), ProposalRefusal> {
         let entry = change.to_configuration_change();
+        let bytes = entry.to_bytes();
+        self.check_entry_size(bytes.len())?;
         if self.raft.is_leader() || self.raft.leader().is_none() {
-            return self.raft.propose_configuration(&entry).map(|_| ());
+            self.raft.propose_configuration(&entry)?;
+            return Ok(());
         }
         let id = self.forwarding.open(change.request);
         self.raft
-            .forward(id, EntryKind::Configuration, vec![entry.to_bytes()])
+            .forward(id, EntryKind::Configuration, vec![bytes])?;
+        Ok(())
     }
 
     /// As [`change_member`](Self::change_member), for a member of which nothing but the id is known, and for nobody who
     /// waits.
     ///
     /// # Errors
-    /// The core does not take it; nothing of it is in the log.
-    pub fn propose_members(&mut self, change: &ConfigurationChange) -> Result<(), ProposeError> {
+    /// [`ProposalRefusal`]; nothing of it is in the log.
+    pub fn propose_members(&mut self, change: &ConfigurationChange) -> Result<(), ProposalRefusal> {
+        let bytes = change.to_bytes();
+        self.check_entry_size(bytes.len())?;
         if self.raft.is_leader() || self.raft.leader().is_none() {
-            return self.raft.propose_configuration(change).map(|_| ());
+            self.raft.propose_configuration(change)?;
+            return Ok(());
         }
         let id = self.forwarding.next_id();
         self.raft
-            .forward(id, EntryKind::Configuration, vec![change.to_bytes()])
+            .forward(id, EntryKind::Configuration, vec![bytes])?;
+        Ok(())
     }
 
     /// Hands leadership to another voter.
@@ -155,6 +173,7 @@ impl<D: Disk> Node<D> {
     /// The link to a member is down: what was on its way may be lost.
     pub fn peer_unreachable(&mut self, peer: MemberId) {
         self.raft.peer_unreachable(peer);
+        self.outgoing.link_lost(peer, &self.options.snapshots);
     }
 
     /// The consensus core, to look at.

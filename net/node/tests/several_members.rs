@@ -10,6 +10,8 @@ mod full_disks;
 mod leases;
 #[path = "several_members/membership.rs"]
 mod membership;
+#[path = "several_members/sizes.rs"]
+mod sizes;
 #[path = "several_members/slow_disks.rs"]
 mod slow_disks;
 #[path = "several_members/snapshots.rs"]

@@ -254,6 +254,10 @@ fn rules_have_etcds_texts() {
             "--heartbeat-interval must be >0 (set to 0ms)",
         ),
         (
+            &["--max-request-bytes=32505857"],
+            "--max-request-bytes 32505857 is too large: the log takes requests of up to 32505856 bytes (31 MiB)",
+        ),
+        (
             &["--advertise-client-urls=http://:2379"],
             "--advertise-client-urls \"http://:2379\" must be in the format \"host:port\", \"unix:/path/to/socket\" or \"unixs:/path/to/socket\" (unexpected empty host (http://:2379))",
         ),

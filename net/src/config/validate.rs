@@ -7,10 +7,19 @@ use super::{
     url::Url,
 };
 use crate::log::Level;
+use reeve_engine::wal::{DEFAULT_SEGMENT_BYTES, largest_entry};
 use std::time::Duration;
 
 /// Longest election timeout in milliseconds.
 const MAX_ELECTION_TIMEOUT: u64 = 50_000;
+
+/// The largest request that can be allowed, in bytes: as a command it has to fit into an entry of the log.
+const LARGEST_REQUEST: u64 = 31 << 20;
+
+// What surrounds keys and values has room as well. (A transaction of very many small parts may need more; then it is refused
+// when it is proposed.)
+const _: () =
+    assert!(LARGEST_REQUEST as usize + (512 << 10) < largest_entry(DEFAULT_SEGMENT_BYTES));
 
 /// Fills in what follows from other values.
 pub(super) fn complete(config: &mut Config) {
@@ -79,9 +88,9 @@ pub(super) fn check(config: &Config, notices: &mut Vec<Notice>) -> Result<(), St
             "--advertise-client-urls is required when --listen-client-urls is set explicitly";
         return Err(text.to_owned());
     }
-    if config.max_request_bytes > i32::MAX as u64 {
+    if config.max_request_bytes > LARGEST_REQUEST {
         return Err(format!(
-            "--max-request-bytes {} is too large",
+            "--max-request-bytes {} is too large: the log takes requests of up to {LARGEST_REQUEST} bytes (31 MiB)",
             config.max_request_bytes
         ));
     }

@@ -6,7 +6,7 @@ use super::{Failure, Reply, Submission};
 use crate::reactor::Lane;
 use reeve_engine::command::{Refusal, RequestId};
 use reeve_engine::disk::Disk;
-use reeve_node::{MemberAction, MemberChange, Node};
+use reeve_node::{MemberAction, MemberChange, Node, ProposalRefusal};
 use reeve_raft::{ProposeError, TransferError};
 use std::time::Instant;
 
@@ -99,18 +99,20 @@ pub(super) fn propose_change<D: Disk>(
     node: &mut Node<D>,
     change: &MemberChange,
 ) -> Option<Failure> {
-    match node.change_member(change) {
-        Ok(()) => None,
-        Err(ProposeError::Configuration(_)) => Some(Refusal::MemberNotFound.into()),
-        Err(ProposeError::TooManyUncommitted { .. }) => Some(Failure::TooManyRequests),
-        Err(
-            ProposeError::NotLeader { .. }
-            | ProposeError::Transferring { .. }
-            | ProposeError::Leaving
-            | ProposeError::ConfigurationPending { .. }
-            | ProposeError::TermNotCommitted,
-        ) => Some(Failure::Busy),
-    }
+    let refusal = match node.change_member(change) {
+        Ok(()) => return None,
+        Err(ProposalRefusal::TooLarge { .. }) => return Some(Failure::TooLarge),
+        Err(ProposalRefusal::Consensus(refusal)) => refusal,
+    };
+    Some(match refusal {
+        ProposeError::Configuration(_) => Refusal::MemberNotFound.into(),
+        ProposeError::TooManyUncommitted { .. } => Failure::TooManyRequests,
+        ProposeError::NotLeader { .. }
+        | ProposeError::Transferring { .. }
+        | ProposeError::Leaving
+        | ProposeError::ConfigurationPending { .. }
+        | ProposeError::TermNotCommitted => Failure::Busy,
+    })
 }
 
 /// Answers a question at once.

@@ -5,7 +5,7 @@ use super::{Failure, read_of_id};
 use crate::peer::Arrived;
 use bytes::Bytes;
 use reeve_engine::command::RequestId;
-use reeve_node::StepRefusal;
+use reeve_node::{ProposalRefusal, StepRefusal};
 use reeve_raft::{Leadership, MemberId, Message, ProposeError, Role};
 use std::time::{Duration, Instant};
 
@@ -121,11 +121,12 @@ impl Sequencer {
                 self.parked.forwarded(request, copy, since);
                 Ok(())
             }
-            Err(
+            Err(ProposalRefusal::TooLarge { .. }) => Err(Failure::TooLarge),
+            Err(ProposalRefusal::Consensus(
                 ProposeError::NotLeader { .. }
                 | ProposeError::Transferring { .. }
                 | ProposeError::Leaving,
-            ) => {
+            )) => {
                 self.parked.park(request, copy, since);
                 Ok(())
             }
