@@ -257,18 +257,21 @@ impl Gate {
         }
     }
 
-    /// Fails the requests that have waited too long, or that nobody will answer because the node has stopped.
-    pub(crate) fn expire(&self, now: Instant) {
-        let patience = self.limits.patience;
+    /// Looks after what nobody asks for, now and then: fails the requests that have waited too long, and all of them when
+    /// nobody will answer any more; and lets go of a store in whose place there is another one.
+    pub(crate) fn look_after(&self, now: Instant) {
+        drop(self.store());
+        let ended = self.published.check_serving().err();
+        let patience = match ended {
+            Some(_) => Duration::ZERO,
+            None => self.limits.patience,
+        };
         let expired = self.slots.borrow_mut().expire(now, patience);
         for (waiter, since) in expired {
-            waiter(Err(self.why_late(since)));
+            waiter(Err(ended.clone().unwrap_or_else(|| self.why_late(since))));
         }
-        let mut reads = self.reads.borrow_mut();
-        match self.published.check_serving() {
-            Ok(()) => reads.expire(now, patience, &Failure::TimedOut),
-            Err(failure) => reads.expire(now, Duration::ZERO, &failure),
-        }
+        let failure = ended.unwrap_or(Failure::TimedOut);
+        self.reads.borrow_mut().expire(now, patience, &failure);
     }
 
     /// Why a request that waits since then was not answered, as far as one can tell: etcd's rules, in its order.

@@ -3,6 +3,8 @@
 mod consensus;
 mod event_ring;
 mod gate;
+#[cfg(test)]
+mod gate_test;
 mod hand_over;
 mod member_log;
 mod members;
@@ -135,7 +137,7 @@ pub(crate) enum Failure {
     /// More waits already than the server accepts.
     #[error("too many requests wait")]
     TooManyRequests,
-    /// Above `--max-request-bytes`.
+    /// Above `--max-request-bytes`, or as a command more than an entry of the log may have.
     #[error("the request is too large")]
     TooLarge,
     /// The quota is used up, or the disk is full.

@@ -178,7 +178,8 @@ impl Published {
         !self.is_out_of_space() && (quota == 0 || self.file_bytes() + cost < quota)
     }
 
-    /// From now on requests are refused.
+    /// From now on requests are refused, and those that wait get no other answer: the node has ended, or has no part in its
+    /// cluster any more.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
     }
@@ -198,7 +199,7 @@ impl Published {
             .clone()
     }
 
-    /// Fails while the server stops.
+    /// Fails once nobody answers any more.
     pub(crate) fn check_serving(&self) -> Result<(), Failure> {
         if self.stopping.load(Ordering::Acquire) {
             Err(Failure::Stopped)

@@ -71,7 +71,7 @@ const STOP_INTERVAL: Duration = Duration::from_millis(20);
 /// How often the leader compares the states of the members, unless it is told otherwise.
 const AGREEMENT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often abandoned proposals are looked for.
+/// How often reactors look for what is abandoned: proposals, and stores that were replaced.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What all reactors of the process share while they start, and after.
@@ -101,8 +101,8 @@ pub struct Member {
 
 /// What the sequencer's reactor gives to the others once the node is there.
 struct Shared {
-    readers: Vec<Option<Reader>>,
-    pager: Pager,
+    /// The ways to the store. Each is taken by its reactor, so that nothing of a store stays here that a snapshot replaces.
+    ways: Vec<Option<(Reader, Pager)>>,
 }
 
 /// What one reactor has once it can serve.
@@ -253,9 +253,8 @@ impl Member {
         loop {
             match &mut *self.lock_started() {
                 Some(Ok(shared)) => {
-                    let reader = shared.readers.get_mut(index).and_then(Option::take);
-                    let reader = reader.ok_or_else(|| format!("reactor {index} has no reader"))?;
-                    return Ok((reader, shared.pager.clone()));
+                    let way = shared.ways.get_mut(index).and_then(Option::take);
+                    return way.ok_or_else(|| format!("reactor {index} has no reader"));
                 }
                 Some(Err(reason)) => return Err(reason.clone()),
                 None => {}
@@ -293,13 +292,10 @@ impl Member {
         }
         let store = &storage.store.store;
         let stored = self.hash_stored(&storage.store)?;
-        let readers = self
-            .to_reactors
-            .iter()
-            .map(|_| Some(store.reader()))
-            .collect();
         let space = Arc::clone(store.space());
         let pager = Pager::start(&space, PAGE_HELPERS).map_err(|error| text(&error))?;
+        let way = |_| Some((store.reader(), pager.clone()));
+        let ways = self.to_reactors.iter().map(way).collect();
         let mut bring_in = |stop| match stop {
             PageStop::NeedPages(faults) => space.bring_in(&faults).map_err(NodeError::Damage),
             stop => Err(NodeError::from_stop(stop)),
@@ -325,7 +321,7 @@ impl Member {
         if let Some(stored) = stored {
             self.check_with_peers(&started.node, &stored)?;
         }
-        Ok((started, Shared { readers, pager }))
+        Ok((started, Shared { ways }))
     }
 
     /// The hash of what is stored, if it is to be compared with that of the peers: not on a member that has nothing yet.
@@ -381,7 +377,7 @@ impl Member {
                 keep_entries: config.snapshot_catchup_entries,
                 ..CheckpointOptions::for_dirty_bytes(config.checkpoint_bytes)
             },
-            snapshots: SnapshotOptions::default(),
+            snapshots: SnapshotOptions::for_ticks_of(config.heartbeat_interval),
             agreement_ticks: self.agreement_ticks(),
             planted: Planted::default(),
         }
@@ -478,6 +474,7 @@ impl Member {
             let ended = || member.serving.load(Ordering::Acquire) == 0;
             let on_removal = || {
                 report_own_removal(member.identity.member);
+                member.published.stop();
                 stop.raise(STOP_REMOVED);
             };
             if let Err(error) = sequencer.run(leaving, ended, on_removal).await {
@@ -531,7 +528,7 @@ impl Member {
             receiver.and_then(|place| place.lock().unwrap_or_else(PoisonError::into_inner).take());
         let receiver = receiver.ok_or_else(|| format!("reactor {index} has started already"))?;
         glommio::spawn_local(receive(Rc::clone(&gate), receiver, Rc::clone(&hub))).detach();
-        glommio::spawn_local(expire(Rc::clone(&gate))).detach();
+        glommio::spawn_local(look_after(Rc::clone(&gate))).detach();
         glommio::spawn_local(run_watches(Rc::clone(&hub))).detach();
         let cluster = Cluster::new(&gate, ClusterOptions::new(&self.config, &self.credentials));
         let (router, endpoints) = serve(&gate, &hub, &cluster, LeaseIds::new(random()));
@@ -586,9 +583,9 @@ async fn receive(gate: Rc<Gate>, mut receiver: MailboxReceiver<ToReactor>, hub: 
     }
 }
 
-async fn expire(gate: Rc<Gate>) {
+async fn look_after(gate: Rc<Gate>) {
     loop {
         glommio::timer::sleep(EXPIRY_INTERVAL).await;
-        gate.expire(Instant::now());
+        gate.look_after(Instant::now());
     }
 }

@@ -1,12 +1,14 @@
 //! Members that lag so far behind that the log no longer holds what they need get a snapshot.
 
-use std::time::Duration;
+use std::fs;
+use std::time::{Duration, Instant};
 
-use super::{add, newcomer, promote};
+use super::{PAUSE, add, newcomer, promote};
 use crate::faults::{assert_writes, begin};
 use crate::history::assert_sound;
 use crate::members::{Cluster, Plan, forms_clusters, name};
 use crate::support::grpc::Client;
+use crate::support::programs::only_for_reeve;
 use crate::support::random::Random;
 use crate::support::server::Launch;
 use crate::support::{run, turn};
@@ -134,4 +136,36 @@ fn a_new_member_begins_with_a_snapshot() {
     assert_writes(&workload, &mut cluster, "with the new member");
     run(all_is_there(&cluster.endpoints()[place], 2));
     assert_sound(test, &workload.finish(), &cluster);
+}
+
+/// The store that a snapshot has replaced is let go of, also by reactors that nobody asks anything: until then its file takes
+/// room on the disk, although it has no name any more.
+#[test]
+fn what_a_snapshot_replaces_is_given_back() {
+    let test = "what_a_snapshot_replaces_is_given_back";
+    let _turn = turn::alone();
+    if !forms_clusters(test) || !only_for_reeve(test) {
+        return;
+    }
+    let mut cluster = Plan::new(3)
+        .directly()
+        .start_with(|_, launch| short_log(launch).argument("--reactors=4"));
+    let away = cluster.follower();
+    cluster.kill(away);
+    let leader = cluster.leader();
+    run(write_much(&cluster.endpoints()[leader], 0));
+    cluster.start_again(away);
+    assert_installed(&mut cluster, away);
+    let maps = format!("/proc/{}/maps", cluster.members[away].pid());
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let maps = fs::read_to_string(&maps).expect("the member runs");
+        let mut pages = maps.lines().filter(|line| line.contains("/reeve.pages"));
+        assert!(pages.clone().count() > 0, "no page file in:\n{maps}");
+        let Some(held) = pages.find(|line| line.ends_with("(deleted)")) else {
+            break;
+        };
+        assert!(Instant::now() < end, "still there: {held}");
+        std::thread::sleep(PAUSE);
+    }
 }
