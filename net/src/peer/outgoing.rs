@@ -278,7 +278,11 @@ impl Outgoing {
 
     /// Logs a failure, unless it is known.
     fn complain(&self, links: &Links, error: &DialError) {
-        if let DialError::Refused(Refusal::RemovedMember { .. }) = error {
+        // A stranger is not believed, and gets no more than a line in the log.
+        if let DialError::Refused(Refusal::RemovedMember { member }) = error
+            && *member == links.local.member
+            && links.is_peer(self.peer)
+        {
             links
                 .inbox
                 .put(self.lane, Arrived::Removed { by: self.peer });

@@ -436,6 +436,31 @@ fn a_member_that_is_not_known_is_answered_where_it_is_found_now() {
 }
 
 #[test]
+fn a_stranger_is_not_believed_that_this_member_was_removed() {
+    on_reactor(|| async {
+        let here = side(local(1));
+        here.links.set_peers(vec![here.address.clone()]);
+        let stranger = side(local(4));
+        stranger
+            .links
+            .set_peers(vec![here.address.clone(), stranger.address.clone()]);
+        stranger.links.set_removed([1]);
+        // It is dialled back, and says so.
+        until(|| stranger.activity.active_since(1).is_some()).await;
+        for _ in 0..50 {
+            glommio::timer::sleep(Duration::from_millis(10)).await;
+            here.links.take_arrived(100, |arrived| {
+                assert!(!matches!(arrived, Arrived::Removed { .. }), "{arrived:?}");
+            });
+        }
+        // A member is.
+        here.links
+            .set_peers(vec![here.address.clone(), stranger.address.clone()]);
+        while !matches!(next(&here).await, Arrived::Removed { by: 4 }) {}
+    });
+}
+
+#[test]
 fn strangers_without_a_leader_to_ask_are_few() {
     on_reactor(|| async {
         let here = side(local(1));
