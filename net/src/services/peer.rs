@@ -128,12 +128,31 @@ fn forwarded() -> [Status; 3] {
     ]
 }
 
+/// What the log has been told of one promotion: each reason once, however often it is asked for again.
+#[derive(Debug, Default)]
+pub(super) struct Complaints(Option<String>);
+
+impl Complaints {
+    fn tell(&mut self, leader: u64, error: &str) {
+        if self.0.as_deref() == Some(error) {
+            return;
+        }
+        self.0 = Some(error.to_owned());
+        crate::warn!(
+            "failed to forward the promotion of a member to the leader",
+            "leader" => format!("{leader:x}"),
+            "error" => error.to_owned(),
+        );
+    }
+}
+
 /// Asks the leader to promote a learner. `None` if it cannot be told what became of it: the leader may have changed, so it
 /// is worth while to ask again.
 pub(super) async fn promote_at(
     client: PeerClient,
     leader: &MemberRecord,
     id: u64,
+    complaints: &mut Complaints,
 ) -> Option<Result<(), Status>> {
     let urls = leader
         .peer_urls
@@ -149,11 +168,7 @@ pub(super) async fn promote_at(
                     return Some(outcome);
                 }
             }
-            Err(error) => crate::warn!(
-                "failed to forward the promotion of a member to the leader",
-                "leader" => format!("{:x}", leader.id),
-                "error" => error.to_string(),
-            ),
+            Err(error) => complaints.tell(leader.id, &error.to_string()),
         }
     }
     None

@@ -8,7 +8,7 @@ mod reconfiguration;
 
 use super::errors;
 use super::kv::check_leader;
-use super::peer::promote_at;
+use super::peer::{Complaints, promote_at};
 use crate::config::{Config, Url};
 use crate::grpc::{RequestContext, Router, Status};
 use crate::http::peer::PeerClient;
@@ -27,6 +27,9 @@ const IN_SYNC_PERCENT: u64 = 90;
 
 /// How long a change waits before it is tried again while another is under way.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// The same for a question to the leader that it has not answered, which occupies a thread each time.
+const ASKING_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the service needs of the configuration.
 #[derive(Clone, Debug)]
@@ -188,6 +191,7 @@ impl Cluster {
     /// Gives a learner a vote, by way of the leader, and returns when that is to be seen here.
     pub(crate) async fn promote_anywhere(&self, id: u64) -> Result<(), Status> {
         let deadline = Instant::now() + self.gate.limits.patience;
+        let mut complaints = Complaints::default();
         loop {
             match self.promote_here(id).await {
                 Err(status) if status == errors::not_leader() => {}
@@ -200,7 +204,7 @@ impl Cluster {
                     timeout,
                     credentials: Arc::clone(&self.options.credentials),
                 };
-                let outcome = promote_at(client, leader, id).await;
+                let outcome = promote_at(client, leader, id, &mut complaints).await;
                 if let Some(outcome) = outcome {
                     outcome?;
                     return self.await_vote(id, deadline).await;
@@ -209,7 +213,7 @@ impl Cluster {
             if Instant::now() >= deadline {
                 return Err(errors::timed_out());
             }
-            glommio::timer::sleep(PAUSE).await;
+            glommio::timer::sleep(ASKING_PAUSE).await;
         }
     }
 
