@@ -7,8 +7,14 @@ use crate::peer::PeerAddress;
 use reeve_engine::members::MemberRecord;
 use std::time::{Duration, Instant};
 
-/// A member that was removed stays for so long, so that what it knows reaches the others (etcd's number).
+/// A member that was removed stays for so long, so that what it knows reaches the others (etcd's number); and for so many
+/// heartbeats, with which a majority hears of it.
 const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL_TICKS: u32 = 3;
+
+fn farewell(tick: Duration) -> Duration {
+    FAREWELL.max(tick.saturating_mul(FAREWELL_TICKS))
+}
 
 impl Sequencer {
     /// Takes note of the changes of this turn.
@@ -27,7 +33,7 @@ impl Sequencer {
     pub(super) fn follow_members(&mut self) {
         self.connect();
         if self.node.is_removed() {
-            self.leave_in(FAREWELL);
+            self.leave_in(farewell(self.tick));
         }
     }
 
@@ -63,5 +69,17 @@ fn address(member: &MemberRecord) -> PeerAddress {
     PeerAddress {
         member: member.id,
         urls: urls.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_removed_stays_for_some_heartbeats() {
+        assert_eq!(farewell(Duration::from_millis(100)), FAREWELL);
+        let slow = farewell(Duration::from_secs(1));
+        assert_eq!(slow, Duration::from_secs(3));
     }
 }

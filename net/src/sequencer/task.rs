@@ -96,7 +96,7 @@ pub(crate) struct Sequencer {
     /// Whether the events of this turn are kept.
     keeps_events: bool,
     start: Instant,
-    tick: Duration,
+    pub(super) tick: Duration,
     next_tick: Instant,
 }
 
