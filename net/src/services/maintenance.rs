@@ -26,18 +26,19 @@ pub(crate) fn register(router: &mut Router, gate: &Rc<Gate>) {
         alarm::alarm(Rc::clone(&gate_alarm), context, request)
     });
     let gate_hash = Rc::clone(gate);
-    router.unary_message(maintenance_methods::HASH, move |_, _: pb::HashRequest| {
-        hash(Rc::clone(&gate_hash))
-    });
+    router.unary_message(
+        maintenance_methods::HASH,
+        move |context, _: pb::HashRequest| hash(Rc::clone(&gate_hash), context),
+    );
     let gate_kv = Rc::clone(gate);
-    router.unary_message(maintenance_methods::HASH_KV, move |_, request| {
-        hash_kv(Rc::clone(&gate_kv), request)
+    router.unary_message(maintenance_methods::HASH_KV, move |context, request| {
+        hash_kv(Rc::clone(&gate_kv), context, request)
     });
     let gate_move = Rc::clone(gate);
     router.unary_message(
         maintenance_methods::MOVE_LEADER,
-        move |_, request: pb::MoveLeaderRequest| {
-            move_leader(Rc::clone(&gate_move), request.target_id)
+        move |context, request: pb::MoveLeaderRequest| {
+            move_leader(Rc::clone(&gate_move), context, request.target_id)
         },
     );
 }
@@ -74,7 +75,12 @@ async fn status(gate: Rc<Gate>, context: RequestContext) -> Result<pb::StatusRes
 }
 
 /// Hands leadership over, and returns when the other member leads. The answer has no header.
-async fn move_leader(gate: Rc<Gate>, to: u64) -> Result<pb::MoveLeaderResponse, Status> {
+async fn move_leader(
+    gate: Rc<Gate>,
+    context: RequestContext,
+    to: u64,
+) -> Result<pb::MoveLeaderResponse, Status> {
+    check_leader(&gate, &context)?;
     gate.transfer_leadership(to).await?;
     let deadline = Instant::now() + gate.limits.patience;
     while gate.published.leader() != to {
@@ -87,7 +93,8 @@ async fn move_leader(gate: Rc<Gate>, to: u64) -> Result<pb::MoveLeaderResponse, 
     Ok(pb::MoveLeaderResponse::default())
 }
 
-async fn hash(gate: Rc<Gate>) -> Result<pb::HashResponse, Status> {
+async fn hash(gate: Rc<Gate>, context: RequestContext) -> Result<pb::HashResponse, Status> {
+    check_leader(&gate, &context)?;
     let mut task = HashTask::new();
     let store = gate.store();
     let pin = store.pin();
@@ -114,7 +121,12 @@ pub(super) async fn hash_up_to(gate: &Gate, revision: i64) -> Result<KvHash, Sta
     .await
 }
 
-async fn hash_kv(gate: Rc<Gate>, request: pb::HashKvRequest) -> Result<pb::HashKvResponse, Status> {
+async fn hash_kv(
+    gate: Rc<Gate>,
+    context: RequestContext,
+    request: pb::HashKvRequest,
+) -> Result<pb::HashKvResponse, Status> {
+    check_leader(&gate, &context)?;
     let KvHash {
         hash,
         compact_revision,

@@ -8,7 +8,9 @@ use super::maintenance;
 use crate::config::Url;
 use crate::grpc::{Code, Status};
 use crate::http::Versions;
-use crate::http::peer::{PeerAnswer, PeerClient, PeerHash, PeerOutcome, PeerRefusal, PeerSource};
+use crate::http::peer::{
+    PeerAnswer, PeerClient, PeerHash, PeerOutcome, PeerRefusal, PeerSource, forwarded_promotion,
+};
 use reeve_node::MemberRecord;
 use std::rc::Rc;
 
@@ -51,13 +53,15 @@ impl PeerSource for PeerService {
         })
     }
 
-    fn promote(&self, id: u64) -> PeerOutcome<Vec<MemberRecord>> {
+    fn promote(&self, id: u64, is_forwarded: bool) -> PeerOutcome<Vec<MemberRecord>> {
         let cluster = Rc::clone(&self.cluster);
         Box::pin(async move {
-            cluster
-                .promote_here(id)
-                .await
-                .map_err(|status| refusal(&status))?;
+            // Two members that each believe the other to lead must not send it to and fro.
+            let promoted = match is_forwarded {
+                true => cluster.promote_here(id).await,
+                false => cluster.promote_anywhere(id).await,
+            };
+            promoted.map_err(|status| refusal(&status))?;
             cluster
                 .records()
                 .await
@@ -160,7 +164,7 @@ pub(super) async fn promote_at(
         .filter_map(|url| Url::parse(url).ok());
     for url in urls {
         let client = client.clone();
-        let path = format!("/members/promote/{id}");
+        let path = forwarded_promotion(id);
         let asked = glommio::executor().spawn_blocking(move || client.ask("POST", &url, &path));
         match asked.await {
             Ok(answer) => {

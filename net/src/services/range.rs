@@ -40,14 +40,15 @@ pub(super) fn register(router: &mut Router, gate: &Rc<Gate>) {
 }
 
 fn range(gate: &Rc<Gate>, context: &RequestContext, message: Bytes, responder: Responder) {
-    let decoded =
-        kv::check_leader(gate, context).and_then(|()| decode::<pb::RangeRequest>(message));
-    let request = match decoded {
+    let request = match decode::<pb::RangeRequest>(message) {
         Ok(request) => request,
         Err(status) => return responder.finish(Err(status)),
     };
     if !request.serializable && gate.published.is_learner() {
         return responder.finish(Err(errors::learner()));
+    }
+    if let Err(status) = kv::check_leader(gate, context) {
+        return responder.finish(Err(status));
     }
     if let Err(refusal) = check::range(&convert::range(&request)) {
         return responder.finish(Err(refusal.into()));

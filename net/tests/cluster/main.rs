@@ -20,11 +20,15 @@ mod faults;
 #[cfg(test)]
 mod history;
 #[cfg(test)]
+mod leaderless;
+#[cfg(test)]
 mod members;
 #[cfg(test)]
 mod membership;
 #[cfg(test)]
 mod network;
+#[cfg(test)]
+mod peer_http;
 #[cfg(test)]
 mod rebuild;
 #[cfg(test)]

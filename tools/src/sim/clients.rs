@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 
 /// A client waits so long for an answer.
 const PATIENCE: u64 = 4 * SECOND;
+/// A member that lacks so many entries is catching up; clients alone never get so far ahead of one that is not.
+const FAR_BEHIND: u64 = 100;
 
 /// All clients and what they know.
 #[derive(Default)]
@@ -54,6 +56,7 @@ impl World {
         self.clients.requests.push(Request {
             number,
             asked: id,
+            was_behind: self.is_behind(id),
             kind: kind.clone(),
             called: self.now,
             ended: None,
@@ -69,6 +72,14 @@ impl World {
             self.end(number, Told::Refused);
         }
         self.settle(id)
+    }
+
+    /// Whether a member lacks so much that it has to catch up before it can answer.
+    fn is_behind(&self, id: MemberId) -> bool {
+        let running = self.members[&id].running.as_ref();
+        running.is_some_and(|running| {
+            running.node.status().applied + FAR_BEHIND < self.checks.committed_index()
+        })
     }
 
     /// Hands a request to a member. False if it does not take it.

@@ -91,6 +91,8 @@ pub(crate) struct Request {
     pub(crate) number: u64,
     /// The member that was asked.
     pub(crate) asked: MemberId,
+    /// It was still catching up then, so that no answer was to be expected in time.
+    pub(crate) was_behind: bool,
     pub(crate) kind: Kind,
     pub(crate) called: u64,
     pub(crate) ended: Option<u64>,
@@ -257,6 +259,7 @@ mod tests {
         Request {
             number,
             asked: 1,
+            was_behind: false,
             kind,
             called: times.0,
             ended: Some(times.1),

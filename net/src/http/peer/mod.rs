@@ -25,8 +25,8 @@ use reeve_node::MemberRecord;
 use std::future::Future;
 use std::pin::Pin;
 
-/// Names the cluster in every answer about it.
-pub(crate) const CLUSTER_ID: &str = "X-Etcd-Cluster-ID";
+/// Names the cluster in the answers that etcd gives it in. (Go's spelling; the case of a field's name means nothing.)
+pub(crate) const CLUSTER_ID: &str = "X-Etcd-Cluster-Id";
 
 /// Names the release of Reeve: so that a member which joins knows that it is not among etcd's.
 pub(crate) const REEVE_VERSION: &str = "X-Reeve-Version";
@@ -64,8 +64,8 @@ pub trait PeerSource {
     fn versions(&self) -> Versions;
     /// The members, by id.
     fn members(&self) -> PeerOutcome<Vec<MemberRecord>>;
-    /// Gives a learner a vote; the members afterwards.
-    fn promote(&self, id: u64) -> PeerOutcome<Vec<MemberRecord>>;
+    /// Gives a learner a vote; the members afterwards. What another member forwards is not sent on from here.
+    fn promote(&self, id: u64, is_forwarded: bool) -> PeerOutcome<Vec<MemberRecord>>;
     /// The hash up to a revision; 0 for the current one.
     fn hash(&self, revision: i64) -> PeerOutcome<PeerHash>;
     /// Whether a downgrade is under way, known after asking the cluster.
@@ -73,6 +73,14 @@ pub trait PeerSource {
 }
 
 const PROMOTE: &str = "/members/promote/";
+
+/// Marks, in the query, what a member asks of the leader on behalf of somebody who has asked it.
+const FORWARDED: &str = "forwarded";
+
+/// The path at which a member asks the leader to promote a learner.
+pub(crate) fn forwarded_promotion(id: u64) -> String {
+    format!("{PROMOTE}{id}?{FORWARDED}=true")
+}
 const JSON: &str = "application/json";
 
 async fn answer(source: &dyn PeerSource, request: &Request, body: &[u8]) -> Response {
@@ -87,13 +95,16 @@ async fn answer(source: &dyn PeerSource, request: &Request, body: &[u8]) -> Resp
         }
         "/downgrade/enabled" => only("GET", request, downgrade(source)).await,
         path => match path.strip_prefix(PROMOTE) {
-            Some(id) => only("POST", request, promote(source, id)).await,
+            Some(id) => only("POST", request, promote(source, request, id)).await,
             None => return Response::error(404, "404 page not found"),
         },
     };
-    response
-        .with(CLUSTER_ID, format!("{:x}", source.cluster()))
-        .with(REEVE_VERSION, crate::config::REEVE_VERSION.to_owned())
+    response.with(REEVE_VERSION, crate::config::REEVE_VERSION.to_owned())
+}
+
+/// Names the cluster in an answer.
+fn named(response: Response, source: &dyn PeerSource) -> Response {
+    response.with(CLUSTER_ID, format!("{:x}", source.cluster()))
 }
 
 /// Refuses all other methods.
@@ -110,20 +121,23 @@ async fn only(
 }
 
 async fn members(source: &dyn PeerSource) -> Response {
-    match source.members().await {
+    let response = match source.members().await {
         Ok(members) => Response::new(200, JSON, write_listing(&members)),
         Err(refusal) => refused(&refusal),
-    }
+    };
+    named(response, source)
 }
 
-async fn promote(source: &dyn PeerSource, id: &str) -> Response {
-    let Ok(number) = id.parse() else {
-        return Response::error(404, &format!("member {id} not found in cluster"));
+async fn promote(source: &dyn PeerSource, request: &Request, id: &str) -> Response {
+    let is_forwarded = request.query.iter().any(|(name, _)| name == FORWARDED);
+    let response = match id.parse() {
+        Ok(id) => match source.promote(id, is_forwarded).await {
+            Ok(members) => Response::new(200, JSON, write_listing(&members)),
+            Err(refusal) => refused(&refusal),
+        },
+        Err(_) => Response::error(404, &format!("member {id} not found in cluster")),
     };
-    match source.promote(number).await {
-        Ok(members) => Response::new(200, JSON, write_listing(&members)),
-        Err(refusal) => refused(&refusal),
-    }
+    named(response, source)
 }
 
 async fn hash(source: &dyn PeerSource, request: &Request, body: &[u8]) -> Response {
@@ -147,27 +161,27 @@ async fn hash(source: &dyn PeerSource, request: &Request, body: &[u8]) -> Respon
         return Response::error(400, "error unmarshalling request");
     };
     match source.hash(revision).await {
+        // In etcd's order.
         Ok(hash) => {
-            let answer = serde_json::json!({
-                "header": {"revision": hash.revision},
-                "hash": hash.hash,
-                "compact_revision": hash.compact_revision,
-                "hash_revision": hash.hash_revision,
-            });
-            Response::new(200, JSON, answer.to_string())
+            let body = format!(
+                r#"{{"header":{{"revision":{}}},"hash":{},"compact_revision":{},"hash_revision":{}}}"#,
+                hash.revision, hash.hash, hash.compact_revision, hash.hash_revision
+            );
+            named(Response::new(200, JSON, body), source)
         }
         Err(refusal) => refused(&refusal),
     }
 }
 
 async fn downgrade(source: &dyn PeerSource) -> Response {
-    match source.downgrade_enabled().await {
+    let response = match source.downgrade_enabled().await {
         Ok(enabled) => Response::new(200, "text/plain", enabled.to_string()),
         Err(refusal) => refused(&PeerRefusal {
             status: 500,
             text: format!("failed linearized read: {}", refusal.text),
         }),
-    }
+    };
+    named(response, source)
 }
 
 fn refused(refusal: &PeerRefusal) -> Response {

@@ -51,7 +51,7 @@ impl PeerSource for Source {
         Box::pin(ready(Ok(members())))
     }
 
-    fn promote(&self, id: u64) -> PeerOutcome<Vec<MemberRecord>> {
+    fn promote(&self, id: u64, _: bool) -> PeerOutcome<Vec<MemberRecord>> {
         let refusal = PeerRefusal {
             status: 404,
             text: "membership: ID not found".to_owned(),
@@ -142,7 +142,7 @@ fn bodies_headers_and_methods_are_looked_at() {
         let hashed = hash("cdf818194e3a8c32", r#"{"revision":3}"#);
         assert!(hashed.contains(r#""hash_revision":3"#), "{hashed}");
         assert!(
-            hashed.contains("X-Etcd-Cluster-ID: cdf818194e3a8c32"),
+            hashed.contains("X-Etcd-Cluster-Id: cdf818194e3a8c32"),
             "{hashed}"
         );
         assert!(hash("7", "{}").starts_with("HTTP/1.1 412 "));

@@ -8,9 +8,12 @@
 //! % lead 2        makes the second member the leader
 //! % join m4       starts a member with this name on the spare ports, which has been added before
 //! % gone 3        waits until the third member has ended by itself; those after it move up
+//! % gone last     the same of the member that came last
+//! % ask 4         from here on commands ask the fourth member alone
+//! % ask first     from here on they ask those that were there in the beginning
 //! ```
 //!
-//! `{SPARE}` is the port on which a member that joins listens for the others.
+//! `{SPARE}` is the port on which a member that joins listens for the others, `{SECOND}` that of the second member.
 //!
 //! Both sides run on the same ports, one after the other, so that etcd and the server under test give their members the same
 //! identifiers.
@@ -41,13 +44,19 @@ struct Stage {
     cluster: Cluster,
     /// Where a member that joins listens for clients and for members.
     spare: (u16, u16),
+    /// Where the second member listens for the others.
+    second: u16,
     /// The member that `% kill` kills.
     victim: usize,
+    /// Whom commands ask.
+    asked: String,
+    /// All members that were there in the beginning.
+    first: String,
 }
 
 impl Subject for Stage {
     fn endpoints(&self) -> String {
-        self.cluster.endpoints().join(",")
+        self.asked.clone()
     }
 
     fn mask(&self, etcdctl: &Etcdctl) -> Mask {
@@ -59,7 +68,9 @@ impl Subject for Stage {
     }
 
     fn names(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([("SPARE".to_string(), self.spare.1.to_string())])
+        let ports = [("SPARE", self.spare.1), ("SECOND", self.second)];
+        let named = ports.map(|(name, port)| (name.to_string(), port.to_string()));
+        BTreeMap::from(named)
     }
 
     fn strike(&mut self, what: &str) {
@@ -74,9 +85,17 @@ impl Subject for Stage {
                 self.cluster.adopt(launch);
             }
             ("gone", number) => {
-                let number: usize = number.parse().expect("the number of a member");
+                let number = match number {
+                    "last" => self.cluster.members.len(),
+                    number => number.parse().expect("the number of a member"),
+                };
                 let end = self.cluster.members.remove(number - 1).refusal();
                 assert_eq!(end.code, Some(0), "{}", end.stderr);
+            }
+            ("ask", "first") => self.asked = self.first.clone(),
+            ("ask", number) => {
+                let number: usize = number.parse().expect("the number of a member");
+                self.asked = self.cluster.members[number - 1].endpoint();
             }
             ("start", "") => self.cluster.start_again(self.victim),
             ("lead", number) => {
@@ -149,10 +168,14 @@ fn compare(test: &str, name: &str, members: usize, victims: impl IntoIterator<It
     let ports = Ports::free(members);
     let play = |program: PathBuf, victim: usize| {
         let cluster = ports.start(program);
+        let first = cluster.endpoints().join(",");
         let stage = Stage {
             cluster,
             spare: ports.spare,
+            second: ports.members[1].1,
             victim,
+            asked: first.clone(),
+            first,
         };
         run::run(&script, stage, oracle.etcdctl())
     };
@@ -185,4 +208,24 @@ fn the_cluster_shows_itself() {
 #[test]
 fn members_come_and_go() {
     compare("members_come_and_go", "changes", 3, [0]);
+}
+
+#[test]
+fn five_members_show_themselves() {
+    compare("five_members_show_themselves", "members", 5, [0]);
+}
+
+#[test]
+fn members_come_to_five_and_go() {
+    compare("members_come_to_five_and_go", "changes", 5, [0]);
+}
+
+#[test]
+fn a_learner_alone() {
+    compare("a_learner_alone", "learner", 3, [0]);
+}
+
+#[test]
+fn changes_that_are_refused() {
+    compare("changes_that_are_refused", "refusals", 3, [0]);
 }

@@ -221,7 +221,10 @@ impl<S: Subject> Run<S> {
                 }
                 return Some(finished);
             }
-            Action::Strike { what } => self.subject.strike(what),
+            Action::Strike { what } => {
+                self.subject.strike(what);
+                self.etcdctl.endpoint = self.subject.endpoints();
+            }
             Action::Pause { milliseconds } => thread::sleep(Duration::from_millis(*milliseconds)),
         }
         None

@@ -20,6 +20,7 @@ use message::Raw;
 #[derive(Clone)]
 pub struct Client {
     grpc: tonic::client::Grpc<Channel>,
+    wants_leader: bool,
 }
 
 impl Client {
@@ -40,7 +41,23 @@ impl Client {
             .await?;
         Ok(Client {
             grpc: tonic::client::Grpc::new(channel).max_decoding_message_size(i32::MAX as usize),
+            wants_leader: false,
         })
+    }
+
+    /// The same connection; its calls ask to be told if there is no leader.
+    pub fn wanting_leader(mut self) -> Client {
+        self.wants_leader = true;
+        self
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if self.wants_leader {
+            let value = tonic::metadata::MetadataValue::from_static("true");
+            request.metadata_mut().insert("hasleader", value);
+        }
+        request
     }
 
     async fn ready(&mut self) -> Result<(), Status> {
@@ -54,7 +71,8 @@ impl Client {
     pub async fn call_raw(&mut self, path: &str, request: Bytes) -> Result<Bytes, Status> {
         self.ready().await?;
         let path = PathAndQuery::try_from(path).expect("a path");
-        let response = self.grpc.unary(Request::new(request), path, Raw).await?;
+        let request = self.request(request);
+        let response = self.grpc.unary(request, path, Raw).await?;
         Ok(response.into_inner())
     }
 
@@ -97,10 +115,8 @@ impl Client {
     ) -> Result<Streaming<Bytes>, Status> {
         self.ready().await?;
         let path = PathAndQuery::try_from(path).expect("a path");
-        let response = self
-            .grpc
-            .streaming(Request::new(requests), path, Raw)
-            .await?;
+        let requests = self.request(requests);
+        let response = self.grpc.streaming(requests, path, Raw).await?;
         Ok(response.into_inner())
     }
 }
