@@ -2,8 +2,10 @@
 //! logs of both sides, and without an effect on those who are well.
 
 mod adversary;
+mod emptied;
 mod noise;
 mod past;
+mod sizes;
 mod strangers;
 
 use std::time::Duration;
