@@ -161,8 +161,9 @@ impl Task {
                 first,
             });
         }
-        // Entries superseded in the meantime are not to be found any more: newer ones are in memory.
-        self.to = self.to.min(log.last_index() + 1);
+        // Entries superseded in the meantime are not to be found any more, and those that have taken their place are not
+        // on disk before they may leave the memory.
+        self.to = self.to.min(log.cached_from());
         let length = match &completion.result {
             Ok(Outcome::Read { length }) => *length,
             Ok(other) => unreachable!("a read ends with {other:?}"),

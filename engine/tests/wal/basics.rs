@@ -316,6 +316,41 @@ fn a_segment_being_read_is_not_recycled_under_the_reader() {
 }
 
 #[test]
+fn a_reading_ends_where_entries_were_superseded_meanwhile() {
+    let options = WalOptions {
+        cache_bytes: 0,
+        ..options(SMALL_SEGMENT)
+    };
+    let mut rig = Rig::on(medium(), options);
+    rig.extend(10, 800);
+    rig.settle().unwrap();
+    rig.medium
+        .set_host(|request: &Request<'_>| match request.action {
+            reeve_engine::disk::Action::Read => Verdict {
+                delay: Delay::Held,
+                fault: None,
+            },
+            _ => Verdict::after(1_000_000_000),
+        });
+    let ticket = rig.wal.read(&mut rig.disk, 2, 10, usize::MAX).unwrap();
+    rig.append(entry(5, 2, b"superseded from here"));
+    rig.extend(8, 300);
+    rig.medium.release();
+    rig.settle().unwrap();
+    let is_it =
+        |event: &&Event| matches!(event, Event::Read { ticket: ended, .. } if *ended == ticket);
+    let Some(Event::Read { entries, .. }) = rig.events.iter().find(is_it) else {
+        panic!("{:?}", rig.events)
+    };
+    let indexes = entries
+        .as_ref()
+        .unwrap()
+        .iter()
+        .map(|entry| (entry.index, entry.term));
+    assert_eq!(indexes.collect::<Vec<_>>(), [(2, 1), (3, 1), (4, 1)]);
+}
+
+#[test]
 fn rot_met_while_reading_back_is_an_error_of_that_reading_only() {
     let options = WalOptions {
         cache_bytes: 0,
