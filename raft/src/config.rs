@@ -23,13 +23,14 @@ pub struct Config {
     pub max_append_bytes: u64,
     /// Bytes on the way to one peer and not yet acknowledged. Sending stops at or above it.
     pub inflight_bytes: u64,
-    /// Bytes that may wait for the quorum, or for the host to apply them, before proposals are refused. One proposal
-    /// always passes.
+    /// Bytes that may wait for the quorum, for the leader's own disk, or for the host to apply them, before proposals are
+    /// refused. One proposal always passes.
     pub max_uncommitted_bytes: u64,
     /// Bytes of committed entries that the host may hold unapplied; one entry always passes.
     pub apply_bytes: u64,
-    /// Bytes of entries that stay in memory after they are durable and committed, for peers. What a
-    /// peer needs beyond it is read back through [`LogRead`](crate::LogRead).
+    /// Bytes of entries that stay in memory after they are durable and committed, for peers; a leader also keeps what it
+    /// has not handed to the host. What a peer or the host needs beyond it is read back through
+    /// [`LogRead`](crate::LogRead).
     pub memory_bytes: u64,
     /// Local reads that may wait for a leader or a round.
     pub max_waiting_reads: usize,

@@ -57,8 +57,10 @@ pub enum ProposeError {
     /// The leader is being removed from the cluster and appends nothing more; ask its successor.
     #[error("the leader is leaving the cluster")]
     Leaving,
-    /// Too much is waiting for the quorum, or for the host to apply it.
-    #[error("{bytes} bytes are uncommitted or not handed to the host, the limit is {limit}")]
+    /// Too much is waiting for the quorum, for the leader's own disk, or for the host to apply it.
+    #[error(
+        "{bytes} bytes are uncommitted, not durable on the leader or not handed to its host, the limit is {limit}"
+    )]
     TooManyUncommitted {
         /// Bytes that wait.
         bytes: u64,

@@ -78,7 +78,7 @@ pub use error::{
     ConfigurationError, LogReadError, ProposeError, ReadError, StartError, StepError, TransferError,
 };
 pub use machine::Raft;
-pub use message::{Body, MAX_PLAUSIBLE, Message, ReadContext};
+pub use message::{Body, MAX_PLAUSIBLE, MAX_TERM_LEAP, Message, ReadContext};
 pub use output::{
     HardState, Leadership, LogRead, LogReadPurpose, Output, PeerPhase, PeerStatus, ReadReady, Role,
     SnapshotPoint,

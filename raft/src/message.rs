@@ -12,6 +12,14 @@ use crate::{MemberId, ProposalId};
 /// overflow.
 pub const MAX_PLAUSIBLE: u64 = u64::MAX / 4;
 
+/// A message whose term is further above the recipient's is refused. No cluster gets so far while one of its members is
+/// away: at an election each millisecond it would take seven weeks. Without this bound one message could take the cluster
+/// to the last term that there is, from which no election leads on.
+pub const MAX_TERM_LEAP: u64 = 1 << 32;
+
+/// Snapshots of entries above this are refused, so that a log which begins after one has room to grow.
+pub(crate) const MAX_SNAPSHOT_INDEX: u64 = MAX_PLAUSIBLE / 2;
+
 /// One message from one member to another. Any message may be lost, repeated, delayed or overtaken;
 /// links that keep [`Body::Append`] of one pair in order spare the leader probes.
 #[derive(Clone, Debug, PartialEq, Eq)]

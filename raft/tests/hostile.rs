@@ -5,8 +5,9 @@
 
 use bytes::Bytes;
 use reeve_raft::{
-    Body, ChangeKind, Config, ConfigurationChange, ConfigurationState, Entry, EntryKind, LogPoint,
-    LogReadPurpose, MAX_PLAUSIBLE, Message, Output, Raft, ReadContext, Recovered, SnapshotPoint,
+    Body, ChangeKind, Config, ConfigurationChange, ConfigurationState, Entry, EntryKind, HardState,
+    LogPoint, LogReadPurpose, MAX_PLAUSIBLE, MAX_TERM_LEAP, Message, Output, Raft, ReadContext,
+    Recovered, SnapshotPoint,
 };
 
 const SEEDS: u64 = 3000;
@@ -272,12 +273,127 @@ impl Host {
     }
 }
 
+/// A start of the member from what it has been brought to write; `None` while it installs a snapshot.
+fn restarted(host: &Host) -> Option<Result<Raft, reeve_raft::StartError>> {
+    let raft = &host.raft;
+    if host.installing.is_some() || raft.applied_index() < raft.start_point().index {
+        return None;
+    }
+    let start = raft.start_point();
+    let entry = |index| Entry {
+        term: raft.term_at(index).unwrap(),
+        index,
+        kind: EntryKind::Command,
+        data: Bytes::new(),
+    };
+    let recovered = Recovered {
+        hard_state: raft.hard_state(),
+        configuration: raft.configuration().clone(),
+        start,
+        terms: Vec::new(),
+        entries: (start.index + 1..=raft.last_point().index)
+            .map(entry)
+            .collect(),
+        applied: raft.applied_index(),
+    };
+    Some(Raft::new(Config::new(1), recovered))
+}
+
+/// A member of three that has never run, or whose log is known by its terms alone and not known to be committed.
+fn beginning(seed: u64) -> Recovered {
+    let fresh = Recovered::fresh(ConfigurationState::new([1, 2, 3], [4]).unwrap());
+    if !seed.is_multiple_of(7) {
+        return fresh;
+    }
+    Recovered {
+        hard_state: HardState {
+            term: 3,
+            ..HardState::default()
+        },
+        terms: vec![
+            LogPoint { index: 1, term: 1 },
+            LogPoint { index: 4, term: 2 },
+        ],
+        entries: vec![Entry {
+            term: 3,
+            index: 9,
+            kind: EntryKind::Command,
+            data: Bytes::new(),
+        }],
+        ..fresh
+    }
+}
+
+#[test]
+fn no_term_leads_to_where_nobody_can_be_elected() {
+    let fresh = || Raft::new(Config::new(1), beginning(1)).unwrap();
+    let mut random = Random(1);
+    for _ in 0..1000 {
+        let mut raft = fresh();
+        let body = body(&mut random, &raft);
+        for term in [MAX_TERM_LEAP + 1, MAX_PLAUSIBLE] {
+            let message = Message {
+                from: 2,
+                to: 1,
+                term,
+                body: body.clone(),
+            };
+            assert!(raft.step(message).is_err(), "{body:?} in term {term}");
+            assert_eq!(raft.hard_state(), HardState::default());
+        }
+    }
+    // A member that was away for long follows all the same.
+    let mut raft = fresh();
+    let heartbeat = Message {
+        from: 2,
+        to: 1,
+        term: MAX_TERM_LEAP,
+        body: Body::Heartbeat { round: 1 },
+    };
+    assert!(raft.step(heartbeat).is_ok());
+    assert_eq!(raft.term(), MAX_TERM_LEAP);
+}
+
+#[test]
+fn after_the_last_term_there_is_no_campaign() {
+    let mut at_the_end = beginning(1);
+    at_the_end.hard_state.term = MAX_PLAUSIBLE;
+    let config = Config {
+        pre_vote: false,
+        ..Config::new(1)
+    };
+    let mut raft = Raft::new(config, at_the_end).unwrap();
+    for _ in 0..100 {
+        raft.tick();
+        raft.campaign();
+        raft.drain(&mut Output::default());
+    }
+    assert_eq!(raft.term(), MAX_PLAUSIBLE);
+}
+
+#[test]
+fn a_read_at_an_index_that_no_log_reaches_is_refused() {
+    let mut raft = Raft::new(Config::new(1), beginning(1)).unwrap();
+    let message = Message {
+        from: 2,
+        to: 1,
+        term: 1,
+        body: Body::ReadIndexResponse {
+            context: ReadContext {
+                incarnation: 0,
+                number: 1,
+            },
+            index: MAX_PLAUSIBLE + 1,
+        },
+    };
+    assert!(raft.step(message).is_err());
+}
+
 #[test]
 fn no_message_brings_a_member_down() {
     let (mut led, mut committed, mut installed, mut removed) = (0, 0, 0, 0);
     for seed in 0..SEEDS {
         let mut random = Random(seed);
-        let configuration = ConfigurationState::new([1, 2, 3], [4]).unwrap();
         let config = Config {
             pre_vote: seed % 2 == 0,
             lease_nanoseconds: (seed % 3 == 0).then_some(100),
@@ -286,7 +402,7 @@ fn no_message_brings_a_member_down() {
             inflight_bytes: 200,
             ..Config::new(1)
         };
-        let raft = Raft::new(config, Recovered::fresh(configuration)).unwrap();
+        let raft = Raft::new(config, beginning(seed)).unwrap();
         let mut host = Host {
             raft,
             output: Output::default(),
@@ -301,6 +417,9 @@ fn no_message_brings_a_member_down() {
             }
             led += u64::from(host.raft.is_leader());
             installed += u64::from(host.installing.is_some());
+        }
+        if let Some(start) = restarted(&host) {
+            assert!(start.is_ok(), "seed {seed}: {start:?}");
         }
         committed += host.raft.commit_index().min(1000);
         removed += u64::from(!host.raft.configuration().is_voter(1));

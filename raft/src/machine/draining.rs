@@ -36,9 +36,20 @@ impl Raft {
             self.reported = Some(leadership);
             output.leadership = Some(leadership);
         }
+        self.evict();
+    }
+
+    /// Lets entries go from memory. A leader keeps what it has not handed over: by that it measures what it may take
+    /// (`waiting_bytes`). Nobody asks another member how far it has applied what it is sent, so that one reads back what
+    /// it has not handed over when its turn comes.
+    fn evict(&mut self) {
+        let settled = match self.role {
+            Role::Leader => self.apply.handed,
+            Role::Follower | Role::PreCandidate | Role::Candidate => self.hard.commit,
+        };
         let durable = self.writes.durable_index();
         self.log
-            .evict(durable.min(self.apply.handed), self.config.memory_bytes);
+            .evict(durable.min(settled), self.config.memory_bytes);
     }
 
     /// Who leads, as far as this member knows.
@@ -85,6 +96,10 @@ impl Raft {
             return;
         }
         if first < self.log.memory_first() {
+            // A few entries are not worth a reading: the host applies what it has first.
+            if room < self.config.apply_bytes.div_ceil(2) {
+                return;
+            }
             self.apply.reading = true;
             self.requests.log_reads.push(LogRead {
                 purpose: LogReadPurpose::Apply,

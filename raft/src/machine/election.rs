@@ -4,7 +4,7 @@ use super::{Election, Following, Leading, Raft};
 use crate::MemberId;
 use crate::config::Config;
 use crate::entry::{EntryKind, LogPoint};
-use crate::message::Body;
+use crate::message::{Body, MAX_PLAUSIBLE};
 use crate::output::Role;
 use crate::progress::Progress;
 use crate::quorum::{self, Tally};
@@ -116,7 +116,12 @@ impl Raft {
             .apply
             .first_configuration()
             .is_some_and(|at| at <= self.hard.commit);
-        self.configuration.is_voter(self.config.id) && !unapplied && self.apply.installing.is_none()
+        // Beyond that nobody would listen, nor would this member start again.
+        let has_next_term = self.hard.term < MAX_PLAUSIBLE;
+        self.configuration.is_voter(self.config.id)
+            && !unapplied
+            && self.apply.installing.is_none()
+            && has_next_term
     }
 
     pub(super) fn start_campaign(&mut self, campaign: Campaign) {

@@ -5,7 +5,7 @@ use super::following::Appended;
 use crate::MemberId;
 use crate::entry::LogPoint;
 use crate::error::StepError;
-use crate::message::{Body, MAX_PLAUSIBLE, Message};
+use crate::message::{Body, MAX_PLAUSIBLE, MAX_SNAPSHOT_INDEX, MAX_TERM_LEAP, Message};
 use crate::output::Role;
 
 impl Raft {
@@ -16,6 +16,12 @@ impl Raft {
     /// messages are no errors.
     pub fn step(&mut self, message: Message) -> Result<(), StepError> {
         check(&message, self.config.id)?;
+        if message.term > self.hard.term + MAX_TERM_LEAP {
+            return Err(StepError::Malformed {
+                from: message.from,
+                what: "its term is too far ahead of this member's",
+            });
+        }
         let Message {
             from, term, body, ..
         } = message;
@@ -226,13 +232,16 @@ fn check(message: &Message, own: MemberId) -> Result<(), StepError> {
         }
         Body::Snapshot { point }
             if point.point.index == 0
-                || point.point.index > MAX_PLAUSIBLE
+                || point.point.index > MAX_SNAPSHOT_INDEX
                 || !is_point(point.point)
                 || point.point.term > message.term =>
         {
             return malformed("snapshot point");
         }
         Body::AppendRejected { previous, .. } if *previous > MAX_PLAUSIBLE => {
+            return malformed("index");
+        }
+        Body::ReadIndexResponse { index, .. } if *index > MAX_PLAUSIBLE => {
             return malformed("index");
         }
         Body::Commit { point } if !is_point(*point) => return malformed("committed point"),

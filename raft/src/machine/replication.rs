@@ -102,9 +102,11 @@ impl Raft {
         Ok(())
     }
 
-    /// Bytes of entries that are not committed, or not handed to the host: all of them are in memory.
+    /// Bytes of entries that are not committed, not handed to the host, or not on this member's own disk, which the quorum
+    /// may do without. All of them are in memory, but for those that had left it before this member became leader.
     fn waiting_bytes(&self) -> u64 {
-        self.log.bytes(self.apply.handed + 1, self.log.last_index())
+        let settled = self.apply.handed.min(self.writes.durable_index());
+        self.log.bytes(settled + 1, self.log.last_index())
     }
 
     /// Appends an entry of the own term.
@@ -274,11 +276,14 @@ impl Raft {
         let first = entries.first().map_or(0, |entry| entry.index);
         for (entry, index) in entries.iter().zip(first..) {
             let differs = self.log.term(index).is_some_and(|term| term != entry.term);
-            if entry.index != index || differs && index <= self.hard.commit {
+            // What is to be applied was committed when it was asked for. What a peer was to have may have been
+            // superseded since, and what is there now may even be committed.
+            let is_certain = purpose == LogReadPurpose::Apply && index <= self.hard.commit;
+            if entry.index != index || differs && is_certain {
                 return Err(LogReadError { index });
             }
             if differs {
-                // Superseded since they were asked for; what is still wanted is asked for again.
+                // What is still wanted is asked for again.
                 self.drop_log_read(purpose);
                 return Ok(());
             }

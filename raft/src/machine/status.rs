@@ -93,6 +93,20 @@ impl Raft {
         self.log.term(index)
     }
 
+    /// The first index whose entry is in memory; one past the end of the log if there is none.
+    #[must_use]
+    pub fn first_in_memory(&self) -> u64 {
+        self.log.memory_first()
+    }
+
+    /// Bytes of the entries that are in memory, as counted by [`Entry::size`](crate::Entry::size). On a member that does
+    /// not lead they are within [`Config::memory_bytes`] unless the first of them is not durable or not committed.
+    #[must_use]
+    pub fn bytes_in_memory(&self) -> u64 {
+        self.log
+            .bytes(self.log.memory_first(), self.log.last_index())
+    }
+
     /// Whom leadership is being handed to.
     #[must_use]
     pub fn transferring_to(&self) -> Option<MemberId> {

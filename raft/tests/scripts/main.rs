@@ -19,6 +19,7 @@
 //! | `checkpoint M`, `compact M keep` | the state machine is saved; old entries are dropped |
 //! | `snapshot M X`, `snapshot-failed M X`, `snapshot-finished M X`, `unreachable M X` | reports |
 //! | `status [M]` | how a member sees the world |
+//! | `memory M` | the entries that a member has in memory |
 
 #![allow(
     clippy::unwrap_used,

@@ -147,6 +147,12 @@ impl Session {
                     .find_map(Result::err)
                     .map(|error| error.to_string());
             }
+            "memory" => {
+                let raft = host.raft();
+                let (first, bytes) = (raft.first_in_memory(), raft.bytes_in_memory());
+                self.say(&format!("{id}: {bytes} bytes in memory, from {first} on"));
+                return;
+            }
             "time" => host.raft().observe_time(words.number()),
             "lease" => {
                 let answer = match host.raft().lease_read(words.number()) {
