@@ -164,6 +164,11 @@ impl Pipeline {
         }
     }
 
+    /// Entries that have not begun.
+    pub(crate) fn waiting(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Drops everything that is not published: a snapshot takes its place.
     pub(crate) fn abandon(&mut self) {
         self.entries.clear();

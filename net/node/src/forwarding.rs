@@ -1,14 +1,19 @@
 //! Commands on their way to the leader, and the leader's guard against taking one twice.
 //!
 //! A network may repeat a message. A forwarded command that were appended twice would be carried out twice, and between
-//! the two another client's write may lie that would be undone. A message is of use only in its sender's term, and a
-//! member leads a term at most once, without a restart in between; so it is enough that a leader remembers what it was
-//! sent in its present term, in memory.
+//! the two another client's write may lie that would be undone. So would one be that is appended and then, when it comes
+//! again, refused: whoever is refused proposes again. Hence each group has one fate: the first copy is taken or refused,
+//! and all others are dropped without a word.
+//!
+//! A message is of use only in its sender's term, and a member leads a term at most once, without a restart in between; so
+//! it is enough that a leader remembers what it was sent in its present term, in memory, and in the terms before for
+//! copies that come late. Copies that come after a restart need no memory, because links end with the process at either
+//! end: what was sent to one process of a member does not reach the next.
 
 use bytes::Bytes;
 use reeve_engine::command::{Command, RequestId};
 use reeve_raft::{MemberId, ProposalId};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Bytes of commands in one message, about.
 const GROUP_BYTES: usize = 1 << 20;
@@ -16,8 +21,15 @@ const GROUP_BYTES: usize = 1 << 20;
 /// A refusal that takes longer than so many election timeouts is not passed on: nobody waits any more.
 const PATIENCE: u32 = 20;
 
-/// Groups of one sender's process that the leader remembers. One that is overtaken by so many others is lost.
-const REMEMBERED: usize = 4096;
+/// Stretches of groups that a leader tells apart for one process of a sender. Large groups go another way than small ones,
+/// so that thousands may overtake one; but they do so in a row, and each row is one stretch.
+const STRETCHES: usize = 4096;
+
+/// Processes of one sender that are remembered in a term: restarts of a member while the same leader leads.
+const PROCESSES: usize = 8;
+
+/// Terms that are remembered.
+const TERMS: usize = 2;
 
 /// What leaves as one message.
 #[derive(Debug)]
@@ -117,34 +129,91 @@ impl Forwarding {
     }
 }
 
-/// What a leader was sent in its term. See the module.
+/// What this member was sent in the terms that it has led. See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Repeats {
-    term: u64,
-    /// By sender and the part of the id that names its process.
-    senders: BTreeMap<(MemberId, u64), Window>,
+    /// The last terms in which something was sent, oldest first.
+    terms: VecDeque<(u64, Senders)>,
+    /// What was sent in this term and before it is forgotten.
+    forgotten: u64,
 }
 
+/// The processes of each sender, oldest first, by the part of the id that names them.
+type Senders = BTreeMap<MemberId, VecDeque<(u64, Seen)>>;
+
+/// Groups of one process.
 #[derive(Debug, Default)]
-struct Window {
-    /// Nothing up to here is taken any more.
+struct Seen {
+    /// Everything up to here counts as seen.
     floor: ProposalId,
-    above: BTreeSet<ProposalId>,
+    /// Stretches without a gap above it: first and last.
+    stretches: BTreeMap<ProposalId, ProposalId>,
 }
 
 impl Repeats {
-    /// Whether a group is sent for the first time in this term. Asked once for each message.
+    /// Whether a group is sent for the first time in this term, which this member leads. Asked once for each message.
     pub(crate) fn is_new(&mut self, term: u64, from: MemberId, id: ProposalId) -> bool {
-        if self.term != term {
-            self.term = term;
-            self.senders.clear();
+        let is_newest = self.terms.back().is_some_and(|(newest, _)| *newest == term);
+        if !is_newest {
+            self.terms.push_back((term, Senders::new()));
         }
-        let window = self.senders.entry((from, id >> 32)).or_default();
-        if id <= window.floor || !window.above.insert(id) {
+        while self.terms.len() > TERMS {
+            let oldest = self.terms.pop_front();
+            self.forgotten = oldest.map_or(self.forgotten, |(term, _)| term);
+        }
+        let Some((_, senders)) = self.terms.back_mut() else {
+            unreachable!("a term was put there if there was none")
+        };
+        let processes = senders.entry(from).or_default();
+        let place = processes.iter().position(|(name, _)| *name == id >> 32);
+        let place = place.unwrap_or_else(|| {
+            if processes.len() == PROCESSES {
+                processes.pop_front();
+            }
+            processes.push_back((id >> 32, Seen::default()));
+            processes.len() - 1
+        });
+        processes[place].1.insert(id)
+    }
+
+    /// Whether a group may have been taken in a term that this member does not lead (any more), so that it must not be
+    /// refused.
+    pub(crate) fn may_be_taken(&self, term: u64, from: MemberId, id: ProposalId) -> bool {
+        if term <= self.forgotten {
+            return true;
+        }
+        let known = self.terms.iter().find(|(known, _)| *known == term);
+        let Some(processes) = known.and_then(|(_, senders)| senders.get(&from)) else {
+            return false;
+        };
+        let process = processes.iter().find(|(name, _)| *name == id >> 32);
+        match process {
+            Some((_, seen)) => seen.contains(id),
+            None => processes.len() == PROCESSES,
+        }
+    }
+}
+
+impl Seen {
+    fn contains(&self, id: ProposalId) -> bool {
+        let stretch = self.stretches.range(..=id).next_back();
+        id <= self.floor || stretch.is_some_and(|(_, last)| id <= *last)
+    }
+
+    /// Whether it was not there before.
+    fn insert(&mut self, id: ProposalId) -> bool {
+        if self.contains(id) {
             return false;
         }
-        while window.above.len() > REMEMBERED {
-            window.floor = window.above.pop_first().unwrap_or(window.floor);
+        let before = self.stretches.range(..id).next_back();
+        let first = before.filter(|(_, last)| **last + 1 == id);
+        let first = first.map_or(id, |(first, _)| *first);
+        let after = id.checked_add(1);
+        let last = after.and_then(|after| self.stretches.remove(&after));
+        self.stretches.insert(first, last.unwrap_or(id));
+        while self.stretches.len() > STRETCHES {
+            let lowest = self.stretches.pop_first();
+            self.floor = lowest.map_or(self.floor, |(_, last)| last);
         }
         true
     }
@@ -166,14 +235,54 @@ mod tests {
     }
 
     #[test]
+    fn one_that_any_number_has_overtaken_in_a_row_is_taken() {
+        let mut repeats = Repeats::default();
+        for id in (1..=10 * STRETCHES as u64).filter(|id| *id != 7) {
+            assert!(repeats.is_new(1, 3, id));
+        }
+        assert!(repeats.is_new(1, 3, 7));
+        for id in 1..=10 * STRETCHES as u64 {
+            assert!(!repeats.is_new(1, 3, id));
+        }
+        assert_eq!(repeats.terms[0].1[&3][0].1.stretches.len(), 1);
+    }
+
+    #[test]
     fn what_is_forgotten_is_not_taken() {
         let mut repeats = Repeats::default();
-        for id in 0..REMEMBERED as u64 + 2 {
-            assert!(repeats.is_new(1, 7, id + 1));
+        for id in 1..=STRETCHES as u64 + 2 {
+            assert!(repeats.is_new(1, 7, 2 * id));
         }
-        assert!(!repeats.is_new(1, 7, 1));
-        assert!(!repeats.is_new(1, 7, 2));
-        assert!(!repeats.is_new(1, 7, 3));
+        for id in 1..=4 {
+            assert!(!repeats.is_new(1, 7, id), "{id} is below the floor");
+        }
+        assert!(repeats.is_new(1, 7, 5));
+    }
+
+    #[test]
+    fn what_was_taken_in_an_earlier_term_is_not_refused() {
+        let mut repeats = Repeats::default();
+        assert!(!repeats.may_be_taken(1, 7, 1), "it has led nothing");
+        assert!(repeats.is_new(2, 7, 5));
+        assert!(repeats.is_new(4, 7, 6));
+        assert!(repeats.may_be_taken(2, 7, 5) && repeats.may_be_taken(4, 7, 6));
+        for (term, from, id) in [(1, 7, 5), (2, 7, 6), (2, 8, 5), (3, 7, 5), (5, 7, 6)] {
+            assert!(!repeats.may_be_taken(term, from, id));
+        }
+        assert!(repeats.is_new(6, 7, 9));
+        assert!(repeats.may_be_taken(2, 7, 6), "who knows?");
+        assert!(!repeats.may_be_taken(3, 7, 6));
+    }
+
+    #[test]
+    fn a_sender_with_many_processes_takes_no_more_memory_than_one_with_a_few() {
+        let mut repeats = Repeats::default();
+        for process in 1..1000 {
+            assert!(repeats.is_new(1, 7, process << 32 | 1));
+        }
+        assert_eq!(repeats.terms[0].1[&7].len(), PROCESSES);
+        assert!(!repeats.is_new(1, 7, 999 << 32 | 1));
+        assert!(repeats.may_be_taken(1, 7, 1 << 32 | 1), "who knows?");
     }
 
     #[test]

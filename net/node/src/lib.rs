@@ -73,6 +73,11 @@ pub struct NodeOptions {
     pub append_bytes: u64,
     /// Bytes of log entries that stay in memory after they are applied.
     pub log_cache_bytes: usize,
+    /// Bytes of committed entries that may wait in memory to be applied; one always may. What is committed beyond it is
+    /// read back from the log when its turn comes, if the log's cache does not hold it.
+    pub apply_bytes: u64,
+    /// Bytes of the end of the log that are read into memory at a start; the rest is read back when it is applied.
+    pub recovered_bytes: u64,
     /// The member part of the ids of requests made here: the member mixed with a number drawn at this start.
     pub request_nonce: u64,
     /// Seed of the election timeouts.

@@ -252,7 +252,9 @@ impl<D: Disk> Node<D> {
         self.exchange(now_ms, turn)?;
         self.apply(now_ms, turn)?;
         // What has been applied may let the core go on, and what it then wants written should not wait.
+        let waiting = self.pipeline.waiting();
         self.exchange(now_ms, turn)?;
+        turn.work_left |= self.pipeline.waiting() > waiting;
         let readable = if self.options.planted.reads_before_applied() {
             u64::MAX
         } else {

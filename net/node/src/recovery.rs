@@ -19,9 +19,6 @@ use reeve_raft::{
 };
 use std::collections::VecDeque;
 
-/// Bytes of entries that are read into memory at a start; the rest is read back when it is applied.
-const ENTRIES_IN_MEMORY: u64 = 64 << 20;
-
 /// What a start has found.
 #[derive(Debug)]
 pub struct Started<D> {
@@ -58,7 +55,8 @@ impl<D: Disk> Node<D> {
             None => first_configuration(&wal)?,
         };
         let members = insist(bring_in, || MemberTable::load(&store))?;
-        let mut recovered = recover_log(&mut wal, &mut disk, &state, configuration)?;
+        let kept_bytes = options.recovered_bytes;
+        let mut recovered = recover_log(&mut wal, &mut disk, &state, configuration, kept_bytes)?;
         if log.created {
             // They are durable before anything else of this log: it is written in order.
             recovered.entries = membership::found(&options, &mut wal)?;
@@ -153,6 +151,7 @@ fn consensus_config(options: &NodeOptions) -> Config {
         pre_vote: options.pre_vote,
         max_append_bytes: options.append_bytes,
         memory_bytes: options.log_cache_bytes as u64,
+        apply_bytes: options.apply_bytes.max(1),
         seed: options.seed,
         incarnation: options.incarnation,
         ..Config::new(options.member_id)
@@ -191,6 +190,7 @@ fn recover_log(
     disk: &mut dyn Disk,
     state: &State,
     configuration: ConfigurationState,
+    kept_bytes: u64,
 ) -> Result<Recovered, NodeError> {
     let (first, last) = (wal.first_index(), wal.last_index());
     let needed = state.applied_index + 1;
@@ -203,30 +203,44 @@ fn recover_log(
     }
     let start = log_start(wal, state);
     // The core wants one entry at least if it is to know terms.
-    let (terms, entries) = read_entries(wal, disk, start.index, needed.min(last))?;
+    let end = read_end(wal, disk, start.index, needed.min(last), kept_bytes)?;
     let hard_state = wal.hard_state();
     Ok(Recovered {
         hard_state: HardState {
             // A cluster begins in term 1, in which etcd's members agree on their first configuration.
             term: hard_state.term.max(1),
             vote: (hard_state.vote != 0).then_some(hard_state.vote),
-            commit: hard_state.commit.max(state.applied_index),
+            commit: hard_state
+                .commit
+                .max(state.applied_index)
+                .max(end.proven_commit),
         },
         configuration,
         start,
-        terms,
-        entries,
+        terms: end.terms,
+        entries: end.entries,
         applied: state.applied_index,
     })
 }
 
-/// The end of the log, and for what lies before it the points where terms begin.
-fn read_entries(
+/// The end of the log.
+#[derive(Debug, Default)]
+struct LogEnd {
+    /// Where terms begin, in what lies before `entries`.
+    terms: Vec<LogPoint>,
+    entries: Vec<Entry>,
+    /// Up to here the log is committed, to judge by the changes of the members in it: one is proposed only when the one
+    /// before is applied. The core sees this for itself, but not in what it is not given.
+    proven_commit: u64,
+}
+
+fn read_end(
     wal: &mut Wal,
     disk: &mut dyn Disk,
     start: u64,
     from: u64,
-) -> Result<(Vec<LogPoint>, Vec<Entry>), NodeError> {
+    kept_bytes: u64,
+) -> Result<LogEnd, NodeError> {
     let from = from.max(start + 1);
     let mut terms: Vec<LogPoint> = wal
         .term_runs()
@@ -236,19 +250,26 @@ fn read_entries(
     begin_after(&mut terms, start);
     terms.retain(|run| run.index < from);
     let mut entries = VecDeque::new();
-    let mut bytes = 0;
+    let (mut bytes, mut proven_commit, mut last_change) = (0, 0, 0);
     let mut replay = Replay::new(from);
     loop {
         let batch = replay.next_batch(wal, disk)?;
         if batch.is_empty() {
-            return Ok((terms, entries.into()));
+            return Ok(LogEnd {
+                terms,
+                entries: entries.into(),
+                proven_commit,
+            });
         }
         for entry in batch {
             let entry = consensus_entry(entry)?;
+            if entry.kind == EntryKind::Configuration {
+                proven_commit = std::mem::replace(&mut last_change, entry.index);
+            }
             bytes += entry.size();
             entries.push_back(entry);
         }
-        while bytes > ENTRIES_IN_MEMORY && entries.len() > 1 {
+        while bytes > kept_bytes && entries.len() > 1 {
             if let Some(dropped) = entries.pop_front() {
                 bytes -= dropped.size();
                 if terms.last().is_none_or(|run| run.term != dropped.term) {

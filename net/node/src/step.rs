@@ -7,8 +7,8 @@ use crate::{ParcelError, ProposalRefusal};
 use reeve_engine::command::{Command, CommandError};
 use reeve_engine::disk::Disk;
 use reeve_raft::{
-    Body, ConfigurationChange, EntryKind, MemberId, Message, ReadError, ReadId, StepError,
-    TransferError,
+    Body, ConfigurationChange, EntryKind, MemberId, Message, ProposalId, ReadError, ReadId,
+    StepError, TransferError,
 };
 
 /// A message that was dropped without any effect: the peer or the link is at fault, never this member.
@@ -64,7 +64,8 @@ pub enum StepRefusal {
 }
 
 impl<D: Disk> Node<D> {
-    /// Takes a message that has come from the member `from`.
+    /// Takes a message that has come from the member `from`. It may be lost, repeated, delayed or overtaken, but what was
+    /// sent to an earlier process of this member must not reach this one: links end with the process.
     ///
     /// Entries for which the disk has no room are dropped as if they had been lost on their way.
     ///
@@ -89,8 +90,7 @@ impl<D: Disk> Node<D> {
                 if *kind == EntryKind::Configuration && !data.iter().all(is_readable) {
                     return Err(StepRefusal::Change { from });
                 }
-                let leads = self.raft.is_leader() && message.term == self.raft.term();
-                if leads && self.is_repeated(message.term, from, *id) {
+                if self.has_a_fate(message.term, from, *id) {
                     return Ok(());
                 }
             }
@@ -100,9 +100,17 @@ impl<D: Disk> Node<D> {
         Ok(self.raft.step(message)?)
     }
 
-    fn is_repeated(&mut self, term: u64, from: MemberId, id: u64) -> bool {
-        let is_new = self.repeats.is_new(term, from, id);
-        !is_new && !self.options.planted.takes_repeats()
+    /// Whether a group of forwarded proposals was taken or refused before, as far as is known: then it is neither taken
+    /// nor refused now.
+    fn has_a_fate(&mut self, term: u64, from: MemberId, id: ProposalId) -> bool {
+        let leads = self.raft.is_leader() && term == self.raft.term();
+        // Of others nothing is taken. (One that was removed never comes back.)
+        let is_member = self.raft.configuration().contains(from);
+        let has_a_fate = match leads && is_member {
+            true => !self.repeats.is_new(term, from, id),
+            false => self.repeats.may_be_taken(term, from, id),
+        };
+        has_a_fate && !self.options.planted.takes_repeats()
     }
 
     /// Sends to the leader what was proposed here since the last time.

@@ -4,6 +4,8 @@
 
 #[path = "several_members/agreement.rs"]
 mod agreement;
+#[path = "several_members/forwarding.rs"]
+mod forwarding;
 #[path = "several_members/full_disks.rs"]
 mod full_disks;
 #[path = "several_members/leases.rs"]
@@ -76,6 +78,8 @@ struct Cluster {
     /// Who shall go on alone.
     forced: Option<MemberId>,
     agreement_ticks: u64,
+    apply_bytes: u64,
+    recovered_bytes: u64,
     /// Members with a defect.
     planted: BTreeMap<MemberId, Planted>,
 }
@@ -93,6 +97,8 @@ fn options(cluster: &Cluster, id: MemberId, nonce: u64) -> NodeOptions {
         lease_retry_ms: 3000,
         append_bytes: 1 << 20,
         log_cache_bytes: 1 << 10,
+        apply_bytes: cluster.apply_bytes,
+        recovered_bytes: cluster.recovered_bytes,
         request_nonce: nonce,
         seed: id,
         incarnation: nonce,
@@ -205,6 +211,8 @@ impl Cluster {
             formats: BTreeMap::new(),
             forced: None,
             agreement_ticks: 10,
+            apply_bytes: 64 << 20,
+            recovered_bytes: 64 << 20,
             planted: BTreeMap::new(),
         };
         for id in all {
@@ -458,27 +466,6 @@ fn a_read_on_a_follower_waits_for_a_leader_and_for_what_was_written_elsewhere() 
     assert_eq!(cluster.value(follower, b"a"), None);
     cluster.cut.clear();
     cluster.wait_until(|cluster| cluster.members[&follower].turn.reads == [7]);
-    assert_eq!(cluster.value(follower, b"a"), Some(b"1".to_vec()));
-}
-
-#[test]
-fn what_the_leader_refuses_is_told() {
-    let mut cluster = Cluster::new(3, 0, 1 << 20);
-    let (leader, follower) = (cluster.leader().unwrap(), cluster.follower());
-    // A leader that hands over to a member out of reach takes nothing for an election timeout.
-    let mut voters = cluster.voters.iter().copied();
-    let other = voters.find(|id| ![leader, follower].contains(id)).unwrap();
-    cluster.cut.insert(other);
-    cluster.put(leader, b"a", b"1");
-    cluster.node(leader).transfer_leadership(other).unwrap();
-    let put = Body::Put(Put {
-        key: b"a",
-        value: b"2",
-        ..Put::default()
-    });
-    let request = cluster.propose(follower, &put);
-    cluster.settle();
-    assert_eq!(cluster.refused, [request]);
     assert_eq!(cluster.value(follower, b"a"), Some(b"1".to_vec()));
 }
 

@@ -49,6 +49,9 @@ const MAILBOX: Capacity = Capacity {
     client: 1 << 16,
 };
 
+/// Bytes of entries of the log that a member takes into memory when it starts, and that it may have waiting to be applied.
+const ENTRIES_BYTES: u64 = 64 << 20;
+
 /// Answers and news that a reactor takes before others have their turn.
 const MESSAGES_PER_TURN: usize = 1024;
 
@@ -369,6 +372,8 @@ impl Member {
             lease_retry_ms: self.limits.patience.as_millis() as u64,
             append_bytes: 1 << 20,
             log_cache_bytes: self.log_cache_bytes(),
+            apply_bytes: ENTRIES_BYTES,
+            recovered_bytes: ENTRIES_BYTES,
             request_nonce: self.identity.request_nonce,
             seed: random(),
             incarnation: random(),

@@ -336,6 +336,8 @@ impl Member {
             lease_retry_ms: 3000,
             append_bytes: options.append_bytes,
             log_cache_bytes: options.log_cache_bytes,
+            apply_bytes: 64 << 20,
+            recovered_bytes: 64 << 20,
             request_nonce: nonce,
             seed,
             incarnation: nonce,

@@ -20,6 +20,9 @@ use std::collections::BTreeMap;
 /// Leases that are read in one turn.
 const LEASES_PER_TURN: u32 = 1024;
 
+/// What a part that waits counts for besides its bytes.
+const PART_OVERHEAD: usize = 64;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
@@ -40,7 +43,7 @@ pub(super) struct Receiving {
     pub(super) point: SnapshotPoint,
     pub(super) builder: SnapshotBuilder,
     pub(super) stage: Stage,
-    /// Parts that came before it was their turn.
+    /// Parts that came before it was their turn, and what they count for in memory.
     early: BTreeMap<u64, Content>,
     early_bytes: usize,
     /// Place of the next part.
@@ -65,6 +68,15 @@ pub(super) enum Stage {
     Leaving,
 }
 
+/// What a part counts for while it waits, whatever it holds.
+fn weight(content: &Content) -> usize {
+    PART_OVERHEAD
+        + match content {
+            Content::Middle(bytes) => bytes.len(),
+            Content::First(_) | Content::Last(_) => 0,
+        }
+}
+
 impl Receiving {
     fn is_leaving(&self) -> bool {
         matches!(self.stage, Stage::Leaving)
@@ -79,10 +91,7 @@ impl Receiving {
     /// Puts a part that has arrived where it belongs. More than `window` bytes do not wait; the sender sends again.
     fn take(&mut self, place: u64, content: Content, window: usize) {
         self.owes_receipt = true;
-        let bytes = match &content {
-            Content::Middle(bytes) => bytes.len(),
-            Content::First(_) | Content::Last(_) => 0,
-        };
+        let bytes = weight(&content);
         let fits = self.early_bytes + bytes <= window || place == self.next;
         if place < self.next || !fits || self.early.contains_key(&place) {
             return;
@@ -99,12 +108,10 @@ impl Receiving {
             };
             self.next += 1;
             self.owes_receipt = true;
+            self.early_bytes -= weight(&content);
             match content {
                 Content::First(_) => {}
-                Content::Middle(bytes) => {
-                    self.early_bytes -= bytes.len();
-                    self.builder.feed(&bytes);
-                }
+                Content::Middle(bytes) => self.builder.feed(&bytes),
                 Content::Last(summary) => {
                     let point = self.point.point;
                     self.builder.finish(summary, (point.index, point.term));
@@ -424,5 +431,54 @@ impl<D: Disk> Node<D> {
             let (from, id) = (receiving.from, receiving.id);
             self.incoming.end(from, id, Standing::Unwanted);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use reeve_engine::btree::StoreOptions;
+    use reeve_raft::{ConfigurationState, LogPoint};
+
+    fn receiving() -> Receiving {
+        let options = BuilderOptions {
+            store: StoreOptions::default(),
+            identity: [1, 2],
+            dirty_bytes: 1 << 20,
+            slice_bytes: 1 << 16,
+            sync_bytes: 1 << 16,
+            input_bytes: 1 << 16,
+        };
+        Receiving {
+            from: 1,
+            id: SnapshotId {
+                incarnation: 1,
+                number: 1,
+            },
+            term: 1,
+            point: SnapshotPoint {
+                point: LogPoint { index: 1, term: 1 },
+                configuration: ConfigurationState::default(),
+            },
+            builder: SnapshotBuilder::new("/pages".into(), TOKEN_BUILDER, options),
+            stage: Stage::Building,
+            early: BTreeMap::new(),
+            early_bytes: 0,
+            next: 1,
+            owes_receipt: false,
+            heard: 0,
+        }
+    }
+
+    #[test]
+    fn parts_without_bytes_do_not_wait_without_number() {
+        let mut receiving = receiving();
+        for place in 2..100_000 {
+            receiving.take(place, Content::Middle(Bytes::new()), 1 << 16);
+        }
+        assert_eq!(receiving.early.len(), (1 << 16) / PART_OVERHEAD);
+        receiving.take(1, Content::Middle(Bytes::new()), 1 << 16);
+        assert!(receiving.early.contains_key(&1), "what is next always fits");
     }
 }

@@ -35,6 +35,8 @@ fn options() -> NodeOptions {
         lease_retry_ms: 7000,
         append_bytes: 1 << 20,
         log_cache_bytes: 1 << 20,
+        apply_bytes: 64 << 20,
+        recovered_bytes: 64 << 20,
         request_nonce: NONCE,
         seed: 1,
         incarnation: 1,
