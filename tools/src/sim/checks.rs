@@ -115,6 +115,19 @@ impl Checks {
         Ok(first != id)
     }
 
+    /// Who does not lead holds no more entries in memory than it may, however far it is behind with applying them.
+    pub(crate) fn memory(&self, raft: &Raft) -> Checked {
+        let settled = raft.commit_index().min(raft.durable_index());
+        let (first, bytes) = (raft.first_in_memory(), raft.bytes_in_memory());
+        if raft.is_leader() || bytes <= raft.config().memory_bytes || first > settled {
+            return Ok(());
+        }
+        Err(finding!(
+            "{} holds {bytes} bytes of entries from {first} on, and all up to {settled} might have gone",
+            raft.id()
+        ))
+    }
+
     /// Highest index that any member knows to be committed.
     pub(crate) fn committed_index(&self) -> u64 {
         self.committed

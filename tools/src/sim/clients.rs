@@ -13,7 +13,7 @@ use reeve_engine::command::{
 use reeve_engine::mvcc::{Applied, KeyValues, OperationResult};
 use reeve_node::{Answered, LeaseAnswer, LeaseQuestion};
 use reeve_raft::MemberId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A client waits so long for an answer.
 const PATIENCE: u64 = 4 * SECOND;
@@ -26,6 +26,8 @@ pub(crate) struct Clients {
     pub(crate) requests: Vec<Request>,
     /// Requests under way: by number the client, and the life of the member that was asked.
     open: BTreeMap<u64, (u64, MemberId, u64)>,
+    /// Commands under way that a leader has refused: nobody has them.
+    parked: BTreeSet<u64>,
     /// When each key was last changed, as far as clients have heard.
     changed: BTreeMap<Vec<u8>, i64>,
     /// Leases that were granted.
@@ -142,6 +144,36 @@ impl World {
         }
     }
 
+    /// A leader has refused a command: it waits at the member that was asked until somebody else leads, as in the server.
+    pub(crate) fn park(&mut self, id: MemberId, number: u64) {
+        let life = self.members[&id].life;
+        let asked = self.clients.open.get(&number);
+        if asked.is_some_and(|(_, member, open)| (*member, *open) == (id, life)) {
+            self.clients.parked.insert(number);
+        }
+    }
+
+    /// Proposes again what waits at a member, if it knows a leader.
+    pub(crate) fn propose_parked(&mut self, id: MemberId) -> Checked {
+        let member = &self.members[&id];
+        let running = member.running.as_ref();
+        let has_leader = running.is_some_and(|it| it.node.consensus().leader().is_some());
+        if !has_leader || !member.is_active(self.now) || self.clients.parked.is_empty() {
+            return Ok(());
+        }
+        let open = &self.clients.open;
+        let is_here = |number: &&u64| open.get(number).is_some_and(|(_, member, _)| *member == id);
+        let parked = self.clients.parked.iter().filter(is_here);
+        for number in parked.copied().collect::<Vec<_>>() {
+            let kind = self.clients.requests[number as usize - 1].kind.clone();
+            if self.submit(id, number, &kind)? {
+                self.clients.parked.remove(&number);
+                self.summary.count("commands proposed again");
+            }
+        }
+        self.settle(id)
+    }
+
     /// A client has waited long enough.
     pub(crate) fn give_up(&mut self, number: u64) {
         if self.clients.open.contains_key(&number) {
@@ -166,6 +198,7 @@ impl World {
         let Some((client, ..)) = self.clients.open.remove(&number) else {
             return;
         };
+        self.clients.parked.remove(&number);
         let request = &mut self.clients.requests[number as usize - 1];
         match &told {
             Told::Nothing => self.summary.count("without an answer"),

@@ -49,6 +49,10 @@ pub struct Options {
     pub(crate) append_bytes: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) log_cache_bytes: usize,
+    /// Bytes of committed entries that may wait to be applied.
+    pub(crate) apply_bytes: u64,
+    /// Bytes of entries that are read into memory at a start.
+    pub(crate) recovered_bytes: u64,
     pub(crate) checkpoints: CheckpointOptions,
     pub(crate) snapshots: SnapshotOptions,
 }
@@ -169,6 +173,8 @@ impl Options {
             append_bytes: r.pick(&[1 << 20, 1 << 20, 100]),
             segment_bytes: r.pick(&[64, 256]) << 10,
             log_cache_bytes: r.pick(&[0, 2_000, 1 << 20]),
+            apply_bytes: 64 << 20,
+            recovered_bytes: 64 << 20,
             checkpoints: CheckpointOptions {
                 dirty_bytes: r.pick(&[64, 256, 1024]) << 10,
                 log_bytes: r.pick(&[128, 1024]) << 10,
@@ -190,9 +196,11 @@ impl Options {
         }
     }
 
-    /// In many runs the log keeps little, so that members that lag get snapshots.
+    /// In many runs the log keeps little, so that members that lag get snapshots, and little of it is held in memory.
     fn short_of_log(mut self, r: &mut Random) -> Self {
         self.checkpoints.keep_entries = r.pick(&[0, 0, 10, 100, 1 << 40]);
+        self.apply_bytes = r.pick(&[1, 500, 5000, 64 << 20]);
+        self.recovered_bytes = r.pick(&[0, 0, 500, 64 << 20]);
         self.snapshots = SnapshotOptions {
             part_bytes: r.pick(&[200, 2000, 20_000]),
             window_bytes: r.pick(&[1000, 50_000]),

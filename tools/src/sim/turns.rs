@@ -1,6 +1,5 @@
 //! A member's turn, and what becomes of what it gives out.
 
-use super::history::Told;
 use super::options::{MICROSECOND, MILLISECOND};
 use super::world::{Event, Fetch, World};
 use super::{Checked, finding};
@@ -69,8 +68,7 @@ impl World {
             self.answer_read(id, number)?;
         }
         for request in turn.refused.drain(..) {
-            // A copy of the message may have got through all the same.
-            self.end(request.sequence, Told::Nothing);
+            self.park(id, request.sequence);
         }
         for (number, answer) in turn.lease_answers.drain(..) {
             self.answer_lease(number, answer);
@@ -165,10 +163,14 @@ impl World {
             member.medium.operations(),
             turn.messages.len() as u64,
         ]);
-        if turn.leadership.take().is_some() && self.checks.leader(raft)? {
-            self.summary.count("leaders");
-            self.elected.insert(id, self.now);
-            self.maybe_topple(id);
+        self.checks.memory(raft)?;
+        if turn.leadership.take().is_some() {
+            if self.checks.leader(raft)? {
+                self.summary.count("leaders");
+                self.elected.insert(id, self.now);
+                self.maybe_topple(id);
+            }
+            self.schedule(0, Event::ProposeParked(id));
         }
         Ok(())
     }
