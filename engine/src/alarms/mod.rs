@@ -22,6 +22,9 @@ pub const CORRUPT: i64 = 2;
 
 const ALARM: &[u8] = b"alarm/";
 
+/// So many may be raised. Each command asks the table, and clients may raise whatever they like.
+const MOST: usize = 1024;
+
 /// First byte of a row; another value is refused.
 const FORMAT: u8 = 1;
 
@@ -147,6 +150,12 @@ impl AlarmTable {
         (effect == Effect::Grows && self.is_out_of_space()).then_some(Refusal::NoSpace)
     }
 
+    /// Whether one more may be raised; one that is raised already may be again. Part of what a command does, so the same on
+    /// every member.
+    pub(crate) fn has_room_for(&self, alarm: Alarm) -> bool {
+        self.raised.len() < MOST || self.raised.contains_key(&alarm)
+    }
+
     /// Raises an alarm. One that is raised stays as it is, unless a client now asks for what was only found.
     ///
     /// # Errors
@@ -242,6 +251,22 @@ mod tests {
             assert_eq!(AlarmTable::load(&store).unwrap(), table);
         }
         assert_eq!(table, AlarmTable::default());
+    }
+
+    #[test]
+    fn only_so_many_are_raised() {
+        let mut store = Store::in_memory(StoreOptions::default());
+        let mut table = AlarmTable::default();
+        for member in 1..=MOST as u64 {
+            assert!(table.has_room_for(alarm(77, member)));
+            let raised = table.raise(&mut store, alarm(77, member), AlarmCause::Request);
+            raised.unwrap();
+        }
+        assert!(!table.has_room_for(alarm(CORRUPT, 0)));
+        assert!(table.has_room_for(alarm(77, 5)));
+        let ended = table.end(&mut store, alarm(77, 5), AlarmCause::Request);
+        assert!(ended.unwrap());
+        assert!(table.has_room_for(alarm(CORRUPT, 0)));
     }
 
     #[test]

@@ -51,7 +51,8 @@ fn branch_cost(operations: &[Operation<'_>]) -> u64 {
 }
 
 /// Whether the request holds a put anywhere; such requests are refused while the NOSPACE alarm is
-/// raised, and so are lease grants.
+/// raised, and so are lease grants. They are refused when they are applied, so what this says of a command is the same in
+/// every release: another answer needs another command format.
 #[must_use]
 pub fn needs_space(body: &Body<'_>) -> bool {
     fn txn_puts(txn: &Txn<'_>) -> bool {

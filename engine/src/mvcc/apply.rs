@@ -550,6 +550,9 @@ impl<W: Writer> Context<'_, W> {
     fn set_alarm(&mut self, change: AlarmChange) -> Outcome<Step<Applied>> {
         let AlarmChange { alarm, cause, ends } = change;
         let alarms = &mut self.applier.alarms;
+        if !ends && !alarms.has_room_for(alarm) {
+            return Ok(Step::Refused(Refusal::NoSpace));
+        }
         Ok(Step::Done(match ends {
             true => {
                 let has_ended = alarms.end(self.store, alarm, cause)?;

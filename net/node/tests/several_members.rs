@@ -65,6 +65,8 @@ struct Cluster {
     reports: Vec<String>,
     /// One parcel in so many is lost, and another one repeated; 0 for none.
     lose_one_in: u64,
+    /// Parcels of this kind from this member are lost.
+    losing: BTreeSet<(MemberId, u8)>,
     parcels: u64,
     /// Parcels arrive damaged.
     damaging: bool,
@@ -202,6 +204,7 @@ impl Cluster {
             notices: Vec::new(),
             reports: Vec::new(),
             lose_one_in: 0,
+            losing: BTreeSet::new(),
             parcels: 0,
             damaging: false,
             damaged: 0,
@@ -321,7 +324,8 @@ impl Cluster {
         // Numbers without a pattern (Steele et al., "Fast splittable pseudorandom number generators", 2014).
         let mixed = self.parcels.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let is_chosen = |what| self.lose_one_in > 0 && mixed % self.lose_one_in == what;
-        let (is_lost, is_repeated) = (is_chosen(0), is_chosen(1));
+        let is_filtered = self.losing.contains(&(from, parcel.bytes[1]));
+        let (is_lost, is_repeated) = (is_chosen(0) || is_filtered, is_chosen(1));
         let Some(member) = self.members.get_mut(&parcel.to) else {
             return;
         };

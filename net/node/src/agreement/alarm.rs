@@ -23,11 +23,17 @@ impl<D: Disk> Node<D> {
         self.pipeline.applier().alarms()
     }
 
-    /// An alarm that an operator has ended is not raised again for what was found before.
+    /// An alarm that an operator has ended is not raised again for what was found before. One that names nobody is not raised
+    /// again for the same members either, as long as this leader leads: the operator knows, and wants the cluster to go on.
     pub(super) fn note_ended_alarms(&mut self) {
         for alarm in self.pipeline.take_ended_alarms() {
-            if alarm.kind == CORRUPT {
-                self.agreement.differing.remove(&alarm.member);
+            if alarm.kind != CORRUPT {
+                continue;
+            }
+            self.agreement.differing.remove(&alarm.member);
+            if alarm.member == UNKNOWN_MEMBER && self.agreement.standing == Standing::Undecided {
+                self.agreement.standing = Standing::Unknown;
+                self.agreement.accepted = std::mem::take(&mut self.agreement.split);
             }
         }
     }

@@ -63,14 +63,16 @@ pub(crate) struct Agreement {
     comparison: Option<Comparison>,
     /// What it has found last.
     standing: Standing,
+    /// The voters that it has found to differ from each other, without a majority.
+    split: BTreeSet<MemberId>,
+    /// Those of which an operator has said since that the cluster shall go on with them.
+    accepted: BTreeSet<MemberId>,
     /// At which entry others want to know this member's digest.
     asked: BTreeMap<MemberId, u64>,
     /// What this member has answered.
     answers: Answers,
     /// Members that differ from the majority.
     differing: BTreeSet<MemberId>,
-    /// The entry of the last finding that this leader has sent.
-    finding_at: u64,
     /// This member is said to differ, and asks the others whether that is so.
     suspicion: Option<Suspicion>,
     /// The tick from which on alarms that are missing are proposed (again).
@@ -96,6 +98,8 @@ struct Comparison {
     /// The tick from which on those are asked (again) who have not answered.
     due: u64,
     digests: BTreeMap<MemberId, Digest>,
+    /// Whom it has named so far.
+    named: BTreeSet<MemberId>,
 }
 
 /// The digest that more than half of the voters have.
@@ -112,10 +116,20 @@ fn differ(one: Digest, other: Digest) -> bool {
 }
 
 impl Comparison {
-    /// Whether two members differ that can be compared.
-    fn is_split(&self) -> bool {
-        let all = || self.digests.values();
-        all().any(|one| all().any(|other| differ(*one, *other)))
+    /// The voters that differ from each other, if so many have answered that a majority would have shown itself if they
+    /// agreed. What a learner says, or few of many, is no reason to doubt the rest.
+    fn split(&self, voters: &[MemberId]) -> BTreeSet<MemberId> {
+        let known = |voter: &MemberId| Some((*voter, *self.digests.get(voter)?));
+        let answered: Vec<(MemberId, Digest)> = voters.iter().filter_map(known).collect();
+        if answered.len() <= voters.len() / 2 {
+            return BTreeSet::new();
+        }
+        let differs = |(_, one): &&(MemberId, Digest)| {
+            let mut others = answered.iter();
+            others.any(|(_, other)| differ(*one, *other))
+        };
+        let differing = answered.iter().filter(differs);
+        differing.map(|(voter, _)| *voter).collect()
     }
 
     /// Who has this digest, and who has another one.
@@ -132,6 +146,15 @@ impl Comparison {
 impl Agreement {
     pub(crate) fn tick(&mut self) {
         self.tick += 1;
+    }
+
+    /// This member's state was replaced by the leader's: what it has said of itself, and heard about itself and others, was
+    /// about another one.
+    pub(crate) fn forget(&mut self) {
+        self.asked.clear();
+        self.answers = Answers::default();
+        self.suspicion = None;
+        self.differing.clear();
     }
 }
 
@@ -171,6 +194,7 @@ impl<D: Disk> Node<D> {
         if !self.raft.is_leader() {
             agreement.comparison = None;
             agreement.standing = Standing::Unknown;
+            agreement.accepted.clear();
             self.settle_suspicion(turn);
             return;
         }
@@ -234,6 +258,7 @@ impl<D: Disk> Node<D> {
             begun: self.agreement.tick,
             due: self.agreement.tick + AGAIN_TICKS,
             digests: BTreeMap::from([(own, digest)]),
+            named: BTreeSet::new(),
         });
     }
 
@@ -253,23 +278,27 @@ impl<D: Disk> Node<D> {
             .members()
             .all(|member| comparison.digests.contains_key(&member));
         let is_over = all_have_answered || self.agreement.tick - comparison.begun >= PATIENCE_TICKS;
-        match majority(&comparison.digests, configuration.voters()) {
+        let voters = configuration.voters();
+        match majority(&comparison.digests, voters) {
             Some(digest) => {
                 self.agreement.standing = Standing::Majority;
-                self.name_differing(&comparison, digest, turn);
+                self.agreement.accepted.clear();
+                self.name_differing(&mut comparison, digest, turn);
             }
-            None if is_over && comparison.is_split() => {
-                self.agreement.standing = Standing::Undecided;
-                turn.notices.push(format!(
-                    "members differ from each other at entry {}, and no majority of them agrees, so that nobody can say which \
-                     are right: {}",
-                    comparison.index,
-                    shown(&comparison.digests)
-                ));
+            None if is_over => {
+                let split = comparison.split(voters);
+                self.note_split(&comparison, split, turn);
             }
             None => {}
         }
         if is_over {
+            let is_settled =
+                self.agreement.standing != Standing::Undecided && comparison.named.is_empty();
+            if !is_settled {
+                // Whoever was silent may answer soon, and what was found may have been lost on its way.
+                let soon = self.agreement.tick + PATIENCE_TICKS;
+                self.agreement.due = self.agreement.due.min(soon);
+            }
             return;
         }
         if self.agreement.tick >= comparison.due {
@@ -285,15 +314,34 @@ impl<D: Disk> Node<D> {
         self.agreement.comparison = Some(comparison);
     }
 
-    /// Names the members that have another digest than the majority.
-    fn name_differing(&mut self, comparison: &Comparison, digest: Digest, turn: &mut Turn) {
-        let (agreeing, differing) = comparison.sides(digest);
-        // Once for each comparison, not once for ever: a finding may be lost on its way to the one that it is about.
-        let is_told = self.agreement.finding_at == comparison.index;
-        if differing.is_empty() || is_told {
+    /// Takes note of voters that differ without a majority.
+    fn note_split(&mut self, comparison: &Comparison, split: BTreeSet<MemberId>, turn: &mut Turn) {
+        let agreement = &mut self.agreement;
+        if split.is_subset(&agreement.accepted) {
             return;
         }
-        self.agreement.finding_at = comparison.index;
+        agreement.split = split;
+        let was = std::mem::replace(&mut agreement.standing, Standing::Undecided);
+        // Told once, though it is found again and again.
+        if was != Standing::Undecided {
+            turn.notices.push(format!(
+                "members differ from each other at entry {}, and no majority of them agrees, so that nobody can say which are \
+                 right: {}",
+                comparison.index,
+                shown(&comparison.digests)
+            ));
+        }
+    }
+
+    /// Names the members that have another digest than the majority.
+    fn name_differing(&mut self, comparison: &mut Comparison, digest: Digest, turn: &mut Turn) {
+        let (agreeing, differing) = comparison.sides(digest);
+        // Once in each comparison, not once for ever: a finding may be lost on its way to the one that it is about.
+        let is_told = differing.iter().all(|it| comparison.named.contains(it));
+        if is_told {
+            return;
+        }
+        comparison.named.extend(differing.iter().copied());
         let finding = Finding {
             index: comparison.index,
             digest,

@@ -142,6 +142,7 @@ impl<D: Disk> Node<D> {
         let state = applier.state();
         let members = insist(&mut bring_in, || MemberTable::load(&store))?;
         self.pipeline = Pipeline::new(applier, members, &self.options)?;
+        self.agreement.forget();
         self.lessor = *lessor;
         self.lease_questions.changed();
         if self.raft.is_leader() {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use reeve_engine::command::{Body, COMMAND_FORMAT, Compact, LeaseGrant, LeaseRevoke};
 use reeve_node::Node;
 use reeve_raft::{ChangeKind, MemberId};
+use std::collections::BTreeSet;
 use xxhash_rust::xxh3::xxh3_64;
 
 fn differing<D: reeve_engine::disk::Disk>(node: &Node<D>) -> Vec<MemberId> {
@@ -80,6 +81,8 @@ fn enclosed(kind: u8, numbers: &[u64]) -> Bytes {
     bytes.into()
 }
 
+/// The answer to a question for a digest.
+const REPLY: u8 = 33;
 /// What the release before this one says of members that differ, and what this one says.
 const VERDICT: u8 = 34;
 const FINDING: u8 = 35;
@@ -417,6 +420,105 @@ mod planted {
         }
         let leader = cluster.leader().unwrap();
         cluster.put(leader, b"after", b"v");
+    }
+
+    /// Two of three that differ, the third cut off, and the alarm that names nobody raised; the third.
+    fn undecided(agreement_ticks: u64) -> (Cluster, MemberId, MemberId) {
+        let (mut cluster, defective) = agreed_cluster(3);
+        cluster.agreement_ticks = agreement_ticks;
+        let third = *cluster
+            .voters
+            .iter()
+            .find(|id| ![cluster.leader().unwrap(), defective].contains(id))
+            .unwrap();
+        for id in cluster.voters.clone() {
+            cluster.restart(id);
+        }
+        cluster.wait_until(|cluster| cluster.leader().is_some());
+        while cluster.leader() == Some(third) {
+            cluster.restart(third);
+            cluster.wait_until(|cluster| cluster.leader().is_some());
+        }
+        cluster.cut.insert(third);
+        write(&mut cluster);
+        // Whoever leads now begins with a comparison.
+        let leader = cluster.leader().unwrap();
+        cluster.restart(leader);
+        cluster.wait_until(|cluster| cluster.leader().is_some());
+        let unknown = (0, AlarmCause::Comparison);
+        cluster.wait_until(|cluster| {
+            let leader = cluster.leader();
+            leader.is_some_and(|leader| raised(cluster, leader) == [unknown])
+        });
+        (cluster, defective, third)
+    }
+
+    #[test]
+    fn what_a_comparison_could_not_settle_is_looked_at_again_soon() {
+        let (mut cluster, defective, _) = undecided(1 << 40);
+        cluster.mortal = Some(defective);
+        cluster.cut.clear();
+        cluster.wait_until(|cluster| cluster.dead.contains(&defective));
+        cluster.wait_until(|cluster| {
+            let leader = cluster.leader();
+            leader.is_some_and(|leader| {
+                raised(cluster, leader) == [(defective, AlarmCause::Comparison)]
+            })
+        });
+        let leader = cluster.leader().unwrap();
+        cluster.put(leader, b"after", b"v");
+    }
+
+    #[test]
+    fn an_alarm_that_names_nobody_can_be_ended() {
+        let (mut cluster, ..) = undecided(10);
+        let leader = cluster.leader().unwrap();
+        let ended = answer(&mut cluster, leader, &change(CORRUPT, 0, true));
+        assert!(matches!(ended, Some(Ok(Applied::AlarmEnded(Some(_))))));
+        for _ in 0..100 {
+            cluster.tick();
+        }
+        assert_eq!(cluster.leader(), Some(leader));
+        assert_eq!(raised(&cluster, leader), []);
+        for _ in 0..10 {
+            let written = answer(&mut cluster, leader, &write_to(b"after"));
+            // One that loses entries may not answer.
+            assert!(!matches!(written, Some(Err(_))), "{written:?}");
+        }
+    }
+
+    #[test]
+    fn a_lost_finding_is_made_good_though_nobody_writes() {
+        let (mut cluster, defective) = cluster(3, Cluster::follower);
+        let leader = cluster.leader().unwrap();
+        cluster.losing = BTreeSet::from([(leader, VERDICT)]);
+        write(&mut cluster);
+        for _ in 0..100 {
+            cluster.tick();
+        }
+        assert_eq!(differing(cluster.node(leader)), [defective]);
+        cluster.mortal = Some(defective);
+        cluster.losing.clear();
+        cluster.wait_until(|cluster| cluster.dead.contains(&defective));
+    }
+
+    #[test]
+    fn a_learner_that_differs_casts_no_doubt_on_the_voters() {
+        let mut cluster = Cluster::new(3, 1, 1 << 20);
+        let leader = cluster.leader().unwrap();
+        cluster.change(ChangeKind::AddLearner, 4);
+        let planted = Planted::named("entry-lost").unwrap();
+        cluster.planted.insert(4, planted);
+        cluster.restart(4);
+        cluster.wait_until(|cluster| cluster.leader().is_some());
+        let silent = cluster.voters.iter().filter(|id| **id != leader);
+        cluster.losing = silent.map(|id| (*id, REPLY)).collect();
+        write(&mut cluster);
+        for _ in 0..100 {
+            cluster.tick();
+        }
+        assert_eq!(cluster.notices, Vec::<String>::new());
+        assert_eq!(differing(cluster.node(leader)), []);
     }
 
     #[test]
