@@ -54,6 +54,15 @@ impl Raft {
             } else {
                 self.set_leader(None);
             }
+        } else if self.role == Role::PreCandidate
+            && self
+                .election
+                .elapsed
+                .is_multiple_of(self.config.heartbeat_ticks)
+        {
+            // Whoever heard the old leader last may have refused because of that alone. To wait for the next timeout could
+            // cost two of them, if nobody else has a log to win with.
+            self.ask_for_votes();
         }
     }
 
@@ -165,7 +174,11 @@ impl Raft {
         if !self.configuration.is_voter(voter) {
             return;
         }
-        self.election.votes.entry(voter).or_insert(granted);
+        match self.role {
+            // It is asked again and again, and its last word counts.
+            Role::PreCandidate => self.election.votes.insert(voter, granted),
+            _ => Some(*self.election.votes.entry(voter).or_insert(granted)),
+        };
         let votes = &self.election.votes;
         let tally = quorum::tally(
             self.configuration
@@ -177,7 +190,28 @@ impl Raft {
             (Tally::Open, _) => {}
             (Tally::Won, Role::PreCandidate) => self.start_campaign(Campaign::Real),
             (Tally::Won, _) => self.become_leader(),
-            (Tally::Lost, _) => self.become_follower(self.hard.term, None),
+            // Nothing was taken from anybody: it goes on asking until the timeout.
+            (Tally::Lost, Role::PreCandidate) => {}
+            (Tally::Lost, _) => {
+                self.become_follower(self.hard.term, None);
+                self.hurry();
+            }
+        }
+        if self.role == Role::Candidate && !granted {
+            self.hurry();
+        }
+    }
+
+    /// A campaign is known to fail, most likely because two have split the votes: the next one begins soon, at a moment that
+    /// is drawn anew. A pre-vote comes first, so that nobody's term is raised in vain.
+    fn hurry(&mut self) {
+        if self.config.pre_vote {
+            let soon = 1 + self
+                .election
+                .random
+                .below(self.config.election_ticks.div_ceil(2));
+            let timeout = self.election.elapsed.saturating_add(soon);
+            self.election.timeout = self.election.timeout.min(timeout);
         }
     }
 
