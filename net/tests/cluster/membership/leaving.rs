@@ -1,5 +1,6 @@
 //! Members that leave: a leader that is stopped by an operator, and those that are removed.
 
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -96,12 +97,15 @@ fn who_waits_at_a_member_that_was_removed_is_told() {
         assert!(Instant::now() < end, "it still follows somebody");
         thread::sleep(PAUSE);
     }
+    let (asks, asked) = mpsc::channel();
     let waiting = thread::spawn(move || {
         run(async {
             let mut client = Client::connect(&endpoint).await;
+            asks.send(()).expect("somebody waits for it");
             client.put(b"key", b"value").await
         })
     });
+    asked.recv().expect("it connects");
     thread::sleep(Duration::from_millis(500));
     cluster.network().heal();
     let told = waiting.join().expect("a client");

@@ -139,6 +139,7 @@ fn a_damaged_member_is_rebuilt_by_one_command() {
     for endpoint in &endpoints {
         let end = Instant::now() + PATIENCE;
         let expected = run(hash(&endpoints[leader], revision));
+        assert!(expected.is_some(), "no hash of {revision}");
         while run(hash(endpoint, revision)) != expected {
             assert!(Instant::now() < end, "{}", cluster.printed());
             std::thread::sleep(Duration::from_millis(100));
