@@ -74,6 +74,11 @@ impl ClientError {
         }
     }
 
+    /// Whether the server says that the cluster is not well enough for a change, which it has not made then.
+    pub(crate) fn is_unhealthy(&self) -> bool {
+        matches!(self, ClientError::Refused(status) if status.message() == "etcdserver: unhealthy cluster")
+    }
+
     /// Whether the server says that what the request is about does not exist.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, ClientError::Refused(status) if status.code() == Code::NotFound)

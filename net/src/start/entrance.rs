@@ -70,7 +70,12 @@ impl Entrance {
     /// # Errors
     /// That there was a log; or that the note cannot be read.
     pub fn waiting(config: &Config, member: &Path) -> Result<Option<Self>, String> {
-        let Some(noted) = Self::noted(member).map_err(|error| error.to_string())? else {
+        let noted = Self::noted(member).map_err(|error| {
+            format!(
+                "{error}. If this member has served before, its log is lost. {REBUILD}. If it has not, remove the file"
+            )
+        })?;
+        let Some(noted) = noted else {
             return Ok(None);
         };
         if noted.begun {

@@ -32,9 +32,7 @@ pub enum NoteError {
         source: io::Error,
     },
     /// It is damaged.
-    #[error(
-        "{path}: {why}. Remove the file if the member has served before: then its log holds all that it says"
-    )]
+    #[error("{path}: {why}")]
     Unreadable {
         /// The note.
         path: String,
@@ -52,12 +50,16 @@ impl Entrance {
         self.write(&directory.join(NAME))
     }
 
-    /// Notes that the member has a log from now on, unless that is noted already.
+    /// Notes that the member has a log from now on, unless that is noted there already.
     ///
     /// # Errors
     /// [`NoteError::Disk`].
     pub fn note_begun(&self, directory: &Path) -> Result<(), NoteError> {
-        if self.begun {
+        let is_noted = |noted: &Entrance| {
+            noted.begun && noted.cluster == self.cluster && noted.member == self.member
+        };
+        // One that cannot be read is of no use either.
+        if Self::noted(directory).is_ok_and(|noted| noted.as_ref().is_some_and(is_noted)) {
             return Ok(());
         }
         let begun = Entrance {
@@ -261,6 +263,21 @@ mod tests {
             ..entrance()
         };
         assert_eq!(noted(), begun);
+        // A note that is missing, damaged or of another member is made good by a member that returns.
+        let path = directory.path().join(NAME);
+        let other = Entrance {
+            member: 9,
+            ..begun.clone()
+        };
+        for bad in [None, Some("damaged"), Some(&*other.to_text())] {
+            let spoilt = match bad {
+                None => std::fs::remove_file(&path),
+                Some(text) => std::fs::write(&path, text),
+            };
+            spoilt.unwrap();
+            begun.note_begun(directory.path()).unwrap();
+            assert_eq!(noted(), begun);
+        }
         // Of an early release.
         let old = entrance().to_text().replace("\"begun\":false,", "");
         assert_eq!(Entrance::from_text(old.as_bytes()), Ok(entrance()));

@@ -46,6 +46,9 @@ pub fn open(config: &Config) -> Result<Opened, OpenError> {
     let data = config.data_directory();
     rebuild::settle(&data)?;
     let fresh = DataDirectory::is_fresh(&data, wal);
+    if fresh {
+        rebuild::check_unprepared(&data)?;
+    }
     let mut config = config.clone();
     let noted = match fresh {
         true => Entrance::waiting(&config, &data.join("member"))?,

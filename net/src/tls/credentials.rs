@@ -225,7 +225,7 @@ impl Credentials {
             return Ok(Arc::new(RootCertStore::empty()));
         };
         let known = &self.files.system;
-        known.get(&[&path], || Ok(files::system_authorities(&path)))
+        known.get(&[&path], || files::system_authorities(&path))
     }
 
     /// A certificate with its key, for either side.

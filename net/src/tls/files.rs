@@ -88,12 +88,13 @@ pub(super) fn of_system() -> Option<PathBuf> {
 }
 
 /// The authorities in a file of the system, which may hold others that are not understood.
-pub(super) fn system_authorities(path: &Path) -> RootCertStore {
+///
+/// # Errors
+/// Why none could be read. It may pass, so nobody may take that for a file without authorities.
+pub(super) fn system_authorities(path: &Path) -> Result<RootCertStore, String> {
     let mut store = RootCertStore::empty();
-    if let Ok(certificates) = chain(path) {
-        store.add_parsable_certificates(certificates);
-    }
-    store
+    store.add_parsable_certificates(chain(path)?);
+    Ok(store)
 }
 
 /// The serial numbers of revoked certificates: big-endian, without leading zeros.
@@ -120,4 +121,20 @@ pub(super) fn significant(serial: &[u8]) -> Vec<u8> {
         .get(start.unwrap_or(serial.len())..)
         .unwrap_or_default()
         .to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities_of_the_system_that_cannot_be_read_are_not_taken_for_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("authorities.pem");
+        let missing = system_authorities(&path).unwrap_err();
+        assert!(missing.contains("authorities.pem"), "{missing}");
+        let made = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap();
+        fs::write(&path, made.cert.pem()).unwrap();
+        assert_eq!(system_authorities(&path).unwrap().len(), 1);
+    }
 }

@@ -44,6 +44,13 @@ impl<'a> Aside<'a> {
             let path = path.display().to_string();
             move |error: io::Error| format!("{path}: {error}")
         };
+        if member.is_symlink() {
+            return Err(format!(
+                "{} is a symbolic link, and its successor would not lie where it leads: keep the whole data directory there, and \
+                 name that with --data-dir",
+                member.display()
+            ));
+        }
         let mounted = is_mount_point(data, &member).map_err(failed(&member))?;
         if mounted {
             return Err(format!(
@@ -113,7 +120,10 @@ pub(in crate::start) fn settle(data: &Path) -> Result<(), String> {
     if member.symlink_metadata().is_ok() || !next.is_dir() {
         return Ok(());
     }
-    let noted = Entrance::noted(&next).map_err(|error| error.to_string())?;
+    let noted = Entrance::noted(&next).map_err(|error| {
+        let next = next.display();
+        format!("a rebuild was interrupted: {error}. Remove {next}, and give `reeve rebuild` again")
+    })?;
     if noted.is_none() {
         return Ok(());
     }
@@ -124,6 +134,23 @@ pub(in crate::start) fn settle(data: &Path) -> Result<(), String> {
             member.display()
         )
     })
+}
+
+/// Refuses to let a member begin on an empty directory while a rebuild is under way there: it would take the place that the
+/// rebuild has made, or was about to make, and would not know that it was rebuilt.
+///
+/// # Errors
+/// That, for the operator.
+pub(in crate::start) fn check_unprepared(data: &Path) -> Result<(), String> {
+    let next = data.join(NEXT);
+    match Entrance::prepared(&next) {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) | Err(_) => Err(format!(
+            "a rebuild was interrupted: {} tells of it. Give `reeve rebuild` again, with the flags of this start; or remove that \
+             directory, if this is to be a new member. Nothing was changed",
+            next.display()
+        )),
+    }
 }
 
 /// Whether something else is mounted on a directory than on the one that it lies in.

@@ -15,7 +15,7 @@ mod aside;
 mod others;
 mod past;
 
-pub(super) use aside::settle;
+pub(super) use aside::{check_unprepared, settle};
 
 use super::joining::{JOIN_TIMEOUT, fetch, texts};
 use super::{DataDirectory, Entrance, Rebuilt};
@@ -70,7 +70,8 @@ pub fn rebuild(config: &Config) -> Result<String, String> {
         founders: Vec::new(),
         peers: members.clone(),
         rebuilt: Some(role),
-        begun: false,
+        // Of the one that is replaced: it may have run, or else it is the one that waits.
+        begun: waiting.is_none(),
     };
     let aside = Aside::prepare(&data, wal, &plan).map_err(|error| {
         format!("the old data cannot be put aside: {error}. Nothing was changed")
@@ -80,6 +81,7 @@ pub fn rebuild(config: &Config) -> Result<String, String> {
     let entrance = Entrance {
         member,
         peers,
+        begun: false,
         ..plan
     };
     let kept = aside.carry_out(&entrance).map_err(|error| {
@@ -171,6 +173,16 @@ fn find_own<'a>(
         .find(|member| lead_to_the_same(&member.peer_urls, own_urls));
     let by_id = members.iter().find(|member| Some(member.id) == known);
     match (by_urls, by_id) {
+        // The directory is that of somebody who had the place before.
+        (Some(by_urls), _) if by_urls.is_started() && known.is_some_and(|it| it != by_urls.id) => {
+            Err(format!(
+                "member {:x} has the place of this one in the cluster and has started, and the data here is that of {:x}: does \
+                 it run elsewhere? If it does not, move the data directory away, and give the command again. Nothing was \
+                 changed",
+                by_urls.id,
+                known.unwrap_or_default()
+            ))
+        }
         (Some(by_urls), _) => Ok(Some(by_urls)),
         (None, Some(by_id)) => Err(format!(
             "the cluster knows member {:x} by the peer URLs {}, and --initial-advertise-peer-urls says {}",

@@ -181,7 +181,7 @@ pub(super) fn change<Answer>(
         match ask() {
             Ok(_) => return Ok(()),
             Err(error) if error.may_pass() && Instant::now() < end => {
-                lost = true;
+                lost |= !error.is_unhealthy();
                 wait(&error);
             }
             Err(error) if error.may_pass() || !lost => return Err(error),

@@ -77,13 +77,19 @@ impl Past {
             Log::Of(identity) => identity.member_id != id,
             // Perhaps that one's.
             Log::Unreadable => false,
-            Log::Missing => self.pending.is_some() || self.waits_as(id),
+            Log::Missing => !self.has_run(id) && (self.pending.is_some() || self.waits_as(id)),
         }
     }
 
     /// Whether an earlier call has done everything for this id.
     pub(super) fn is_placed(&self, id: u64) -> bool {
         self.log == Log::Missing && self.pending.is_none() && self.waits_as(id)
+    }
+
+    /// Whether it is noted that this member has run under an id, or may have.
+    fn has_run(&self, id: u64) -> bool {
+        let mut notes = self.noted.iter().chain(&self.pending);
+        notes.any(|note| note.member == id && note.begun)
     }
 
     fn waits_as(&self, id: u64) -> bool {

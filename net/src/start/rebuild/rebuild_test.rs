@@ -121,6 +121,19 @@ fn the_own_record_is_found_by_its_addresses_and_never_guessed() {
 }
 
 #[test]
+fn who_has_taken_the_place_over_and_serves_is_left_alone() {
+    let own = |member: MemberRecord, known| {
+        let members = [member];
+        find_own(&members, &[OWN.to_owned()], known).map(|found| found.map(|it| it.id))
+    };
+    let refused = own(voter(9), Some(2)).unwrap_err();
+    assert!(refused.contains("Nothing was changed"), "{refused}");
+    assert_eq!(own(voter(9), Some(9)), Ok(Some(9)));
+    assert_eq!(own(voter(9), None), Ok(Some(9)));
+    assert_eq!(own(waiting(9), Some(2)), Ok(Some(9)));
+}
+
+#[test]
 fn a_member_is_known_by_its_log_or_else_by_what_is_noted() {
     let (noted, planned) = (Some(note(3, None)), Some(note(4, None)));
     let known = |log, noted: &Option<Entrance>, pending: &Option<Entrance>| {
@@ -147,6 +160,10 @@ fn an_id_is_taken_only_by_who_has_never_run_under_it() {
     assert!(!past(log_of(9), Some(note(9, None)), None).never_was(9));
     assert!(!past(Log::Unreadable, None, planned()).never_was(9));
     assert!(!past(Log::Missing, Some(note(9, None)), None).never_was(9));
+    assert!(!past(Log::Missing, Some(note(9, None)), planned()).never_was(9));
+    // An earlier call was about to replace it, and could not.
+    assert!(!past(Log::Missing, None, Some(note(9, None))).never_was(9));
+    assert!(past(Log::Missing, None, Some(unused.clone())).never_was(9));
     // A new disk: who knows what was on the old one?
     assert!(!past(Log::Missing, None, None).never_was(9));
     // A new disk, and called again.
@@ -246,6 +263,17 @@ fn a_refusal_after_a_lost_answer_is_looked_into() {
     });
     assert!(repeated.is_ok(), "{repeated:?}");
     assert_eq!(asked, 2);
+    // No answer was lost.
+    let mut asked = 0;
+    let mut first = Some(refusal(Status::unavailable(
+        "etcdserver: unhealthy cluster",
+    )));
+    let refused = change(|| {
+        asked += 1;
+        Err::<(), _>(first.take().unwrap_or_else(not_found))
+    });
+    assert!(refused.unwrap_err().is_not_found());
+    assert_eq!(asked, 2);
 }
 
 /// A data directory with damaged files, and a directory for the log.
@@ -302,6 +330,9 @@ fn a_rebuild_that_ended_between_its_last_steps_is_finished() {
     note(2, Some(Rebuilt::Voter)).plan(&next).unwrap();
     settle(data).unwrap();
     assert!(!data.join("member").exists(), "a plan is not enough");
+    // Nobody begins there meanwhile.
+    let refused = check_unprepared(data).unwrap_err();
+    assert!(refused.contains("reeve rebuild"), "{refused}");
     let entrance = note(9, Some(Rebuilt::Voter));
     entrance.note_instead_of_plan(&next).unwrap();
     settle(data).unwrap();
@@ -311,6 +342,10 @@ fn a_rebuild_that_ended_between_its_last_steps_is_finished() {
     );
     assert!(!next.exists());
     settle(data).unwrap();
+    check_unprepared(data).unwrap();
+    // It was interrupted before it had written anything down, so it has not changed anything either.
+    std::fs::create_dir(&next).unwrap();
+    check_unprepared(data).unwrap();
 }
 
 #[test]
@@ -332,6 +367,13 @@ fn what_cannot_be_put_aside_is_refused_before_anything_happens() {
     let plan = note(2, Some(Rebuilt::Voter));
     let refused = Aside::prepare(&data, None, &plan).unwrap_err();
     assert!(refused.contains("member.new"), "{refused}");
+    // Its successor would lie on another disk.
+    let linked = folder.path().join("linked");
+    std::fs::create_dir(&linked).unwrap();
+    std::os::unix::fs::symlink(data.join("member"), linked.join("member")).unwrap();
+    let refused = Aside::prepare(&linked, None, &plan).unwrap_err();
+    assert!(refused.contains("symbolic link"), "{refused}");
+    assert!(!linked.join("member.new").exists());
     // No directory for the log.
     let wal = folder.path().join("wal");
     std::fs::write(&wal, b"").unwrap();
